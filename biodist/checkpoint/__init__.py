@@ -1,0 +1,1 @@
+"""Sharded, layout-free, verified checkpoints."""

@@ -1,0 +1,87 @@
+"""Reading a checkpoint: proving it, and giving any range of any parameter."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from biodist.checkpoint.manifest import Manifest, Piece, read_manifest, tensor_name
+from biodist.checkpoint.shards import CHUNK_BYTES, file_digest, read_range
+
+PREFIX = "step-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A published checkpoint: its folder and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def step(self) -> int:
+        return self.manifest.step
+
+    def read(self, part: str, name: str, start: int, stop: int) -> Iterator[np.ndarray]:
+        """Elements ``start`` to ``stop`` of ``part`` (weight, exp_avg, exp_avg_sq) of a parameter, in order."""
+        for piece in sorted(self.manifest.parameters[name].pieces, key=lambda piece: piece.start):
+            low, high = max(start, piece.start), min(stop, piece.start + piece.count)
+            yield from self._read_piece(part, name, piece, low, high)
+
+    def _read_piece(self, part: str, name: str, piece: Piece, low: int, high: int) -> Iterator[np.ndarray]:
+        step = CHUNK_BYTES // 4
+        for at in range(low, high, step):
+            end = min(at + step, high)
+            tensor = tensor_name(part, name, piece.start)
+            yield read_range(self.folder / piece.file, tensor, at - piece.start, end - piece.start)
+
+    def weights_sha256(self) -> str:
+        """The contract's digest of the weights: name, a zero byte, shape, little-endian fp32 bytes, names in order.
+
+        The shape is written as its sizes in decimal, joined by commas, ended by a zero byte.
+        """
+        digest = hashlib.sha256()
+        for name, parameter in sorted(self.manifest.parameters.items()):
+            digest.update(name.encode() + b"\0" + ",".join(map(str, parameter.shape)).encode() + b"\0")
+            for chunk in self.read("weight", name, 0, parameter.count):
+                digest.update(np.ascontiguousarray(chunk, dtype="<f4").tobytes())
+        return digest.hexdigest()
+
+
+def problems_of(folder: Path, only: slice = slice(None)) -> list[str]:
+    """What is wrong with a checkpoint folder; empty when it verifies. ``only`` picks some of its files, in order."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return [f"{folder.name}: no readable MANIFEST.json"]
+    found = [f"{folder.name}: {hole}" for hole in manifest.holes()]
+    for name, expected in sorted(manifest.files.items())[only]:
+        try:
+            actual = file_digest(folder / name)
+        except OSError as error:
+            found.append(f"{folder.name}/{name}: {error.strerror}")
+            continue
+        if actual.bytes != expected.bytes:
+            found.append(f"{folder.name}/{name}: {actual.bytes} bytes, the manifest says {expected.bytes}")
+        elif actual.sha256 != expected.sha256:
+            found.append(f"{folder.name}/{name}: its SHA-256 is not the manifest's")
+    return found
+
+
+def checkpoints_in(folder: Path) -> list[Checkpoint]:
+    """Published checkpoints, oldest first: folders with a readable manifest. None of them is proven yet."""
+    found = []
+    for path in sorted(folder.glob(f"{PREFIX}*")) if folder.is_dir() else []:
+        manifest = read_manifest(path)
+        if manifest is not None:
+            found.append(Checkpoint(path, manifest))
+    return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+
+def open_checkpoint(folder: Path) -> Checkpoint | None:
+    """The checkpoint in ``folder``; None when it has no readable manifest."""
+    manifest = read_manifest(folder)
+    return Checkpoint(folder, manifest) if manifest else None

@@ -1,0 +1,109 @@
+"""From a recipe's name to its plan: what `biodist plan` and `biodist train` do before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, cast, get_args
+
+from biodist.cli.cache import cache_folder
+from biodist.cli.encoder import locate_encoder
+from biodist.cli.say import err
+from biodist.errors import Problem, UserError
+from biodist.plan.decide import Device, decide, place
+from biodist.plan.machine import Machine
+from biodist.plan.plan import ModelPlan, Plan
+from biodist.plan.shape import folder_shape, scratch_shape
+
+if TYPE_CHECKING:
+    from biodist.config.recipe import Recipe
+    from biodist.plan.index import DataIndex
+
+QUIET_SECONDS = 1.0  # an index that is ready sooner is not worth a line
+LINE_SECONDS = 10.0  # between two lines where standard error is no terminal
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is known before anything starts."""
+
+    recipe: Recipe
+    index: DataIndex
+    plan: Plan
+    machine: Machine
+
+
+def prepare(
+    recipe_name: str,
+    overrides: Iterable[str] = (),
+    nproc: int | None = None,
+    device: str = "auto",
+    command: tuple[str, ...] = (),
+) -> Prepared:
+    """Loads the recipe, finds the encoder, builds a missing data index and decides.
+
+    Raises:
+        UserError: recipe, encoder or corpora are wrong; every problem of the first of them that is.
+        MachineCannot: this machine cannot do it; found out before the corpora are read.
+    """
+    from biodist.config.loading import load_recipe
+    from biodist.data.indexing import build_index, index_notices
+
+    recipe = load_recipe(recipe_name, overrides)
+    machine = Machine.here()
+    chosen = _device(device)
+    place(machine, nproc, chosen)
+    folder = locate_encoder(recipe.model.name, recipe.model.revision)
+    if folder is not None:
+        folder_shape(folder, labels=1)  # an encoder that cannot be used is said before the corpora are read
+    with _Indexing() as progress:
+        index = build_index(recipe, folder, cache_folder() / "data", progress)
+    plan = decide(recipe, index, model_plan(recipe, folder, index), machine, nproc, command, chosen)
+    plan = plan.model_copy(update={"notices": (*plan.notices, *index_notices(index))})
+    return Prepared(recipe, index, plan, machine)
+
+
+def model_plan(recipe: Recipe, folder: Path | None, index: DataIndex) -> ModelPlan:
+    """The encoder with its head for the index's labels."""
+    labels = len(index.labels)
+    if folder is None:
+        return ModelPlan(folder=None, shape=scratch_shape(recipe.model.scratch, index.vocab_size, labels))
+    return ModelPlan(folder=str(folder), shape=folder_shape(folder, labels))
+
+
+def _device(name: str) -> Device:
+    if name not in get_args(Device):
+        raise UserError(Problem("--device", f"must be one of {', '.join(get_args(Device))}, but is {name!r}"))
+    return cast(Device, name)
+
+
+class _Indexing:
+    """Says on standard error how far the index is: nothing when it is quick."""
+
+    def __init__(self) -> None:
+        self._next = monotonic() + QUIET_SECONDS
+        self._status = err.status("reading the corpora")
+        self._showing = False
+
+    def __enter__(self) -> Callable[[str, int], None]:
+        return self._say
+
+    def _say(self, split: str, samples: int) -> None:
+        now = monotonic()
+        if now < self._next:
+            return
+        line = f"reading the corpora: {split}, {samples:,} samples"
+        if not err.is_terminal:
+            err.print(line)
+            self._next = now + LINE_SECONDS
+            return
+        if not self._showing:
+            self._status.start()
+            self._showing = True
+        self._status.update(line)
+
+    def __exit__(self, *_: object) -> None:
+        if self._showing:
+            self._status.stop()

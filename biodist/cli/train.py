@@ -1,0 +1,153 @@
+"""``biodist train``: runs a recipe here, or goes on with an unfinished run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from biodist.cli.say import err, out
+from biodist.errors import EXIT_DONE, EXIT_STOPPED, MachineCannot, Problem, UserError
+
+if TYPE_CHECKING:
+    from biodist.config.recipe import Recipe
+    from biodist.plan.plan import Plan
+    from biodist.run.folder import AttemptFolder, RunFolder
+    from biodist.run.lease import Lease
+    from launch.local import Outcome
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="Recipe: a YAML file, or a name that `biodist recipes` lists.")],
+    overrides: Annotated[
+        Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Changes: train.learning_rate=1e-5.")
+    ] = None,
+    run: Annotated[Optional[Path], typer.Option(help="Run folder; runs/<name>-<core> when not given.")] = None,
+    nproc: Annotated[Optional[int], typer.Option(min=1, help="Processes; the number of GPUs, or 1.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Trains a recipe on this machine. On an unfinished run's folder it resumes; on a finished one it says so."""
+    raise typer.Exit(train_recipe(recipe, tuple(overrides or ()), run, nproc, device))
+
+
+def train_recipe(name: str, overrides: tuple[str, ...], root: Path | None, nproc: int | None, device: str) -> int:
+    """What ``biodist train`` does, for other commands as well; gives the exit code."""
+    from biodist.config.core import core_digest
+    from biodist.config.loading import load_recipe
+    from biodist.run.folder import RunFolder, run_root
+    from biodist.run.lease import Lease
+
+    recipe = load_recipe(name, overrides)
+    root = root or run_root(recipe.name, core_digest(recipe))
+    folder = RunFolder.prepare(root, recipe.data.sensitive)
+    _refuse_other_core(folder, recipe)
+    if _is_finished(folder):
+        _say_finished(folder)
+        return EXIT_DONE
+    with Lease.acquire(folder) as lease:
+        if _is_finished(folder):  # the other writer finished while this one waited for the lease
+            _say_finished(folder)
+            return EXIT_DONE
+        return _attempt(folder, lease, name, overrides, nproc, device)
+
+
+def _attempt(
+    folder: RunFolder, lease: Lease, name: str, overrides: tuple[str, ...], nproc: int | None, device: str
+) -> int:
+    from biodist.cli.prepare import prepare
+    from launch.local import run_attempt
+    from launch.progress import RunProgress
+
+    command = ("biodist", "train", name, *overrides, "--run", str(folder.root))
+    command += ("--nproc", str(nproc)) if nproc else ()
+    prepared = prepare(name, overrides, nproc=nproc, device=device, command=command)
+    plan = prepared.plan
+    _refuse_small_disk(folder, plan)
+    for notice in plan.notices:
+        err.print(f"note: {notice}")
+    attempt = _open_attempt(folder, prepared.recipe, plan)
+    earlier = attempt.number - 1
+    err.print(
+        f"run {folder.root}, attempt {attempt.number}: {plan.machine.world_size} process"
+        f"{'es' if plan.machine.world_size > 1 else ''} ({plan.machine.device}, {plan.strategy}), "
+        f"{plan.batch.total_steps} steps of {plan.batch.global_batch} samples"
+        + (f"; {earlier} earlier attempt{'s' if earlier > 1 else ''}" if earlier else "")
+    )
+    with RunProgress(attempt, plan, err) as progress:
+        outcome = run_attempt(attempt, plan, lease.token, watch=progress.watch, say=progress.say)
+    return _conclude(folder, outcome)
+
+
+def _refuse_other_core(folder: RunFolder, recipe: Recipe) -> None:
+    """A run keeps the recipe it began with: nothing of its core changes inside it."""
+    from biodist.config.core import core_differences
+    from biodist.config.loading import load_recipe
+
+    if not folder.recipe.exists():
+        return
+    theirs = load_recipe(str(folder.recipe), check_files=False)
+    if differences := core_differences(theirs, recipe):
+        do = "leave it as it was, or start a new run with --run ANOTHER_FOLDER"
+        raise UserError(Problem(str(folder.root), f"the run began with another recipe: {d}", do) for d in differences)
+
+
+def _is_finished(folder: RunFolder) -> bool:
+    from biodist.run.records import Result
+
+    return folder.result.exists() and Result.load(folder.result).status == "finished"
+
+
+def _say_finished(folder: RunFolder) -> None:
+    show_result(folder)
+    err.print(
+        f"The run in {folder.root} is finished: nothing to do. For a new one name another folder "
+        f"(--run runs/again), or change the recipe (train.seed=43), or remove this one (rm -r {folder.root})."
+    )
+
+
+def show_result(folder: RunFolder) -> None:
+    """The final table of a finished run."""
+    from biodist.cli.table import print_result
+    from biodist.run.records import Result
+
+    print_result(out, Result.load(folder.result).model_dump(mode="json"), folder.root)
+
+
+def _refuse_small_disk(folder: RunFolder, plan: Plan) -> None:
+    there = sum(f.stat().st_size for f in folder.checkpoints.rglob("*") if f.is_file()) if folder.checkpoints.is_dir() else 0
+    needed = plan.disk.retained + plan.disk.model - there
+    free = shutil.disk_usage(folder.root).free
+    if needed > free:
+        raise MachineCannot(
+            f"{folder.root}: the disk has {free / 1e9:.2f} GB free, and the run needs {needed / 1e9:.2f} GB "
+            f"(checkpoints of {plan.disk.checkpoint / 1e9:.2f} GB each). Make room, name another disk with --run, or "
+            "keep fewer (checkpoint.keep_last=1)"
+        )
+
+
+def _open_attempt(folder: RunFolder, recipe: Recipe, plan: Plan) -> AttemptFolder:
+    """The plan is on disk before anything starts."""
+    from biodist.config.writing import recipe_yaml
+    from biodist.run.durable import write_text
+    from biodist.run.provenance import provenance
+
+    write_text(folder.recipe, recipe_yaml(recipe))
+    provenance({"data": plan.data.fingerprint}).save(folder.provenance)
+    attempt = folder.new_attempt()
+    write_text(attempt.plan, plan.model_dump_json(indent=1) + "\n")
+    return attempt
+
+
+def _conclude(folder: RunFolder, outcome: Outcome) -> int:
+    from launch.local import first_failure_report
+
+    if outcome.exit_code == EXIT_DONE:
+        show_result(folder)
+    elif outcome.exit_code == EXIT_STOPPED:
+        err.print(f"Stopped and saved. The same command goes on from there (run {folder.root}).")
+    elif outcome.failure:
+        err.print(f"biodist: the run in {folder.root} failed. {first_failure_report(outcome)}")
+        err.print("The same command goes on from the last checkpoint, once the cause is mended.")
+    return outcome.exit_code

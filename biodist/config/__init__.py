@@ -1,0 +1,1 @@
+"""Recipes: their schema, strict YAML, overrides, the catalogue."""

@@ -1,0 +1,184 @@
+"""The recipe: what to train. Frozen, typed, a line of description on every field.
+
+A recipe's scalars arrive as the text that was written; the types here make them numbers, switches or names.
+Rules between fields are in `biodist.config.rules`, what this version does not do yet in `biodist.config.readiness`.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TaskName = Literal["ner", "nli", "classification", "qa", "relation"]
+CorpusFormat = Literal[
+    "iob", "iob2", "iobes", "conll", "brat", "pubtator", "bioc", "jsonl", "tsv", "csv", "pubmedqa", "bigbio"
+]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Moment = Annotated[float, Field(ge=0, lt=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of every part of a recipe: frozen, closed to unknown keys, numbers finite."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", str_strip_whitespace=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class ScratchSize(Section):
+    """The size of a model made from nothing (`model.init: scratch`)."""
+
+    layers: int = Field(2, ge=1, description="Transformer layers.")
+    hidden_size: int = Field(128, ge=8, description="Width of a token's vector.")
+    heads: int = Field(4, ge=1, description="Attention heads; divides hidden_size.")
+    intermediate_size: int = Field(512, ge=8, description="Width of the feed-forward layer.")
+    vocab_size: int = Field(4000, ge=64, description="Largest WordPiece vocabulary trained on the training text.")
+    max_positions: int = Field(512, ge=16, description="Longest sequence the position embeddings allow, in tokens.")
+    lower_case: bool = Field(False, description="Lower-case the text before WordPiece.")
+    attention_dropout: Dropout | None = Field(None, description="Dropout of attention; model.dropout when absent.")
+
+
+class ModelSection(Section):
+    """Which encoder to fine-tune."""
+
+    name: str | None = Field(None, description="Hub id or local folder of the encoder; absent under init: scratch.")
+    revision: str = Field("main", min_length=1, description="Branch, tag or commit on the hub.")
+    init: Literal["pretrained", "scratch"] = Field(
+        "pretrained", description="Start from the encoder's weights, or from a small model made from nothing."
+    )
+    scratch: ScratchSize = Field(
+        ScratchSize(), description="Size of the model and of its vocabulary under init: scratch."
+    )
+    dropout: Dropout | None = Field(
+        None, description="Dropout of hidden states and attention; the encoder's own when absent."
+    )
+    activation_checkpointing: bool = Field(
+        False, description="Recompute activations in the backward pass to save memory."
+    )
+
+
+class CorpusEntry(Section):
+    """One file of one split."""
+
+    path: str = Field(min_length=1, description="File, relative to the folder the command runs in; ~ is the home.")
+    format: CorpusFormat = Field("iob", description="How the file is written.")
+    name: str | None = Field(
+        None, min_length=1, description="Name of the corpus in figures and sample ids; the file's stem when absent."
+    )
+    annotates: tuple[str, ...] | None = Field(
+        None, description="Entity types this corpus annotates, after map; all of data.labels when absent."
+    )
+    map: dict[str, str] = Field(default_factory=dict, description="Renames labels of the corpus: {DISO: Disease}.")
+
+    @property
+    def corpus(self) -> str:
+        """The corpus's name in figures and sample ids."""
+        return self.name or PurePath(self.path).stem
+
+
+class Temperature(Section):
+    """Corpora drawn in proportion to (samples) ^ (1 / temperature)."""
+
+    temperature: float = Field(gt=0, description="1 is proportional; the higher, the nearer to equal.")
+
+
+class DataSection(Section):
+    """The corpora and how samples are made of them."""
+
+    sensitive: bool = Field(False, description="true: run folders and caches are readable by their owner alone (0700).")
+    max_length: int = Field(512, ge=8, description="Longest window, in tokens, special ones included.")
+    stride: int = Field(64, ge=0, description="Tokens that two windows of a longer sample share.")
+    truncate: Literal["longest", "first", "second"] = Field("longest", description="Which side of a pair is cut.")
+    repair: bool = Field(False, description="Broken tag sequences: false refuses them, true repairs and counts them.")
+    labels: tuple[str, ...] = Field(
+        (), description="Entity types or classes, in order; checked against the corpora. Every task but qa needs them."
+    )
+    merge: Literal["marginal", "masked", "naive", "tagged"] = Field(
+        "marginal", description="How training corpora that annotate different types are merged."
+    )
+    sampling: Literal["proportional", "equal"] | Temperature = Field(
+        "proportional", description="How often each training corpus is drawn."
+    )
+    train: tuple[CorpusEntry, ...] = Field(min_length=1, description="Training files.")
+    validation: tuple[CorpusEntry, ...] = Field(
+        (), description="Validation files: they choose the best model. Without any, the last weights are the best."
+    )
+    test: tuple[CorpusEntry, ...] = Field((), description="Test files: read once, at the end.")
+
+
+class TrainSection(Section):
+    """The optimisation. Independent of the machine."""
+
+    epochs: PositiveInt | None = Field(None, description="Passes over the training samples. Or max_steps, not both.")
+    max_steps: PositiveInt | None = Field(None, description="Optimizer steps. Or epochs, not both.")
+    global_batch: int = Field(32, ge=1, description="Samples per optimizer step, whatever the machine.")
+    micro_batch: PositiveInt | Literal["auto"] = Field(
+        "auto", description="Windows per forward pass of one process, or auto."
+    )
+    learning_rate: float = Field(3e-5, gt=0, description="Peak learning rate.")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="Shape of the learning rate after warm-up."
+    )
+    warmup_ratio: float = Field(
+        0.1, ge=0, le=1, description="Share of the steps in which the learning rate rises from 0."
+    )
+    betas: tuple[Moment, Moment] = Field((0.9, 0.999), description="AdamW's decay of its two moments.")
+    eps: float = Field(1e-8, gt=0, description="AdamW's epsilon.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's decay; not applied to biases and norms.")
+    max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to this norm; 0 leaves them.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="Autocast over fp32 weights, under every strategy."
+    )
+    padding: Literal["none", "batch"] = Field(
+        "none", description="none: unpadded rows; batch: padded to the longest of the micro-batch."
+    )
+    seed: int = Field(42, ge=0, lt=2**32, description="Seed of every random choice.")
+
+
+class DistributedSection(Section):
+    """How the work is divided."""
+
+    strategy: Literal["ddp", "zero1", "zero2", "zero3"] = Field(
+        "ddp",
+        description="ddp: every process keeps all; zero1: a part of the optimizer's state; "
+        "zero2: and of the gradients; zero3: and of the weights.",
+    )
+    offload: Literal["none", "cpu"] = Field("none", description="Where the optimizer's state lives.")
+    timeout_s: int = Field(600, ge=5, description="Seconds without progress after which a rank is hung.")
+
+
+class CheckpointSection(Section):
+    """What is saved, and kept."""
+
+    every_steps: int = Field(500, ge=1, description="Steps between two checkpoints.")
+    keep_last: int = Field(2, ge=1, description="Newest checkpoints kept.")
+    keep_best: int = Field(1, ge=0, description="Best checkpoints kept, by evaluate.metric; needs data.validation.")
+    keep_every: int = Field(0, ge=0, description="Keeps each checkpoint whose step is a multiple of this; 0: none.")
+    asynchronous: bool = Field(True, description="Write while training goes on.")
+
+
+class EvaluateSection(Section):
+    """When and how the model is scored."""
+
+    every: Literal["epoch"] | PositiveInt = Field("epoch", description="Each epoch, or each so many steps.")
+    metric: str = Field("f1", description="Metric of the validation split that chooses the best model.")
+    mode: Literal["max", "min"] = Field("max", description="Whether more or less of the metric is better.")
+    test: bool = Field(True, description="Score the test split, if any, with the best weights, once, at the end.")
+
+
+class Recipe(Section):
+    """What to train."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100, description="Name of the run's folder and in figures."
+    )
+    task: TaskName = Field(description="What is learnt.")
+    model: ModelSection = Field(description="Which encoder.")
+    data: DataSection = Field(description="Which corpora.")
+    train: TrainSection = Field(description="The optimisation.")
+    distributed: DistributedSection = Field(DistributedSection(), description="How the work is divided.")
+    checkpoint: CheckpointSection = Field(CheckpointSection(), description="What is saved.")
+    evaluate: EvaluateSection = Field(EvaluateSection(), description="When it is scored.")

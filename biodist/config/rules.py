@@ -1,0 +1,143 @@
+"""Rules between the keys of a recipe. Each yields findings; none raises."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+
+from biodist.config.document import KeyPath
+from biodist.config.findings import Finding
+from biodist.config.recipe import CorpusEntry, DataSection, Recipe
+
+SPLITS = ("train", "validation", "test")
+SPECIAL_TOKENS = 2  # around a window of one text
+METRICS_OF_NER = {"f1": "max", "precision": "max", "recall": "max", "accuracy": "max", "loss": "min"}
+EPOCHS: KeyPath = ("train", "epochs")
+MAX_STEPS: KeyPath = ("train", "max_steps")
+
+
+def broken_rules(recipe: Recipe) -> Iterator[Finding]:
+    """Every rule between keys that the recipe breaks."""
+    return chain(
+        _length_of_training(recipe),
+        _encoder(recipe),
+        _scratch_size(recipe),
+        _windows(recipe),
+        _labels(recipe),
+        _label_maps(recipe),
+        _corpus_names(recipe),
+        _metric(recipe),
+    )
+
+
+def entries(data: DataSection) -> Iterator[tuple[KeyPath, CorpusEntry]]:
+    """Every file of every split with its key."""
+    for split in SPLITS:
+        for number, entry in enumerate(getattr(data, split)):
+            yield ("data", split, number), entry
+
+
+def _length_of_training(recipe: Recipe) -> Iterator[Finding]:
+    if recipe.train.epochs is None and recipe.train.max_steps is None:
+        yield Finding((EPOCHS, MAX_STEPS), "neither epochs nor max_steps is given", "give one: train.epochs=10")
+    if recipe.train.epochs is not None and recipe.train.max_steps is not None:
+        what = f"is given beside train.epochs ({recipe.train.epochs}), but only one of the two decides"
+        yield Finding((MAX_STEPS, EPOCHS), what, "remove one, or add train.epochs=null")
+
+
+def _encoder(recipe: Recipe) -> Iterator[Finding]:
+    about: tuple[KeyPath, ...] = (("model", "name"), ("model", "init"))
+    if recipe.model.init == "pretrained" and recipe.model.name is None:
+        yield Finding(about, "is required", "give a hub id or a local folder, or set model.init=scratch")
+    if recipe.model.init == "scratch" and recipe.model.name is not None:
+        what = f"is {recipe.model.name}, but model.init: scratch starts from no encoder"
+        yield Finding(about, what, "remove it (model.name=null), or set model.init=pretrained")
+
+
+def _scratch_size(recipe: Recipe) -> Iterator[Finding]:
+    size = recipe.model.scratch
+    if recipe.model.init != "scratch":
+        return
+    init: KeyPath = ("model", "init")
+    hidden: KeyPath = ("model", "scratch", "hidden_size")
+    heads: KeyPath = ("model", "scratch", "heads")
+    if size.hidden_size % size.heads:
+        what = f"{size.hidden_size} is not divisible by model.scratch.heads ({size.heads})"
+        yield Finding((hidden, heads, init), what, f"use a multiple of {size.heads}, or other heads")
+    positions: KeyPath = ("model", "scratch", "max_positions")
+    if size.max_positions < recipe.data.max_length:
+        what = f"{size.max_positions} is less than data.max_length ({recipe.data.max_length})"
+        yield Finding(
+            (positions, ("data", "max_length"), init), what, "raise it to data.max_length, or lower data.max_length"
+        )
+
+
+def _windows(recipe: Recipe) -> Iterator[Finding]:
+    room = recipe.data.max_length - SPECIAL_TOKENS
+    if recipe.data.stride >= room:
+        what = f"{recipe.data.stride} must be below data.max_length - {SPECIAL_TOKENS} ({room}), or no window advances"
+        yield Finding((("data", "stride"), ("data", "max_length")), what, "lower the stride: 64 is usual at 512")
+
+
+def _labels(recipe: Recipe) -> Iterator[Finding]:
+    about: KeyPath = ("data", "labels")
+    labels = recipe.data.labels
+    if not labels and recipe.task != "qa":
+        yield Finding((about, ("task",)), f"is empty, but task {recipe.task} needs its types or classes", "list them")
+    for label, count in Counter(labels).items():
+        if count > 1:
+            second = [number for number, other in enumerate(labels) if other == label][1]
+            yield Finding(((*about, second), about), f"{label} is listed {count} times", "keep one")
+    for number, label in enumerate(labels):
+        if not label or (recipe.task == "ner" and (label == "O" or label != "".join(label.split()))):
+            yield Finding(((*about, number), ("task",)), f"{label!r} cannot name an entity type", "O and blanks cannot")
+    every: tuple[KeyPath, ...] = (about, *((*key, "annotates") for key, _ in entries(recipe.data) if key[1] == "train"))
+    annotated = {name for entry in recipe.data.train for name in annotated_types(entry, recipe.data)}
+    for label in dict.fromkeys(labels):
+        if label not in annotated:
+            yield Finding(every, f"{label} is annotated by no training corpus", "name it in an annotates, or remove it")
+
+
+def annotated_types(entry: CorpusEntry, data: DataSection) -> frozenset[str]:
+    """The types a corpus annotates."""
+    return frozenset(data.labels if entry.annotates is None else entry.annotates)
+
+
+def _label_maps(recipe: Recipe) -> Iterator[Finding]:
+    labels = recipe.data.labels
+    for key, entry in entries(recipe.data):
+        named = [((*key, "annotates", number), name) for number, name in enumerate(entry.annotates or ())]
+        mapped = [((*key, "map", source), name) for source, name in entry.map.items()]
+        for path, name in named + mapped:
+            if labels and name not in labels:
+                close = difflib.get_close_matches(name, labels, n=1)
+                do = f"did you mean {close[0]}?" if close else "data.labels has " + ", ".join(labels)
+                yield Finding((path, ("data", "labels")), f"{name} is not in data.labels", do)
+        if entry.annotates is not None and not entry.annotates:
+            yield Finding(((*key, "annotates"),), "is an empty list", "name the types, or remove the key for all")
+
+
+def _corpus_names(recipe: Recipe) -> Iterator[Finding]:
+    # A sample's id is corpus:ordinal, so two files of one split must not share a name.
+    first: dict[tuple[str | int, str], KeyPath] = {}
+    for key, entry in entries(recipe.data):
+        known = first.setdefault((key[1], entry.corpus), key)
+        if known != key:
+            about = ((*key, "name"), (*key, "path"), (*known, "name"), (*known, "path"))
+            what = f"the corpus is called {entry.corpus}, as is item {known[2]} of data.{key[1]}"
+            yield Finding(about, what, "give each file of a split a name of its own")
+
+
+def _metric(recipe: Recipe) -> Iterator[Finding]:
+    about: tuple[KeyPath, ...] = (("evaluate", "metric"), ("task",))
+    metric, mode = recipe.evaluate.metric, recipe.evaluate.mode
+    if recipe.task != "ner":
+        return
+    if metric not in METRICS_OF_NER:
+        yield Finding(about, f"{metric} is not a metric of task ner", "one of " + ", ".join(METRICS_OF_NER))
+    elif METRICS_OF_NER[metric] != mode:
+        best = METRICS_OF_NER[metric]
+        what = f"{mode} would keep the worst model: {metric} is better when {'smaller' if best == 'min' else 'larger'}"
+        yield Finding((("evaluate", "mode"), *about), what, f"set evaluate.mode={best}")

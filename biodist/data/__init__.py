@@ -1,0 +1,1 @@
+"""Corpora to samples: readers, tokenizers, windows, the Arrow store, order and arrangement. No torch."""

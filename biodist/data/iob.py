@@ -1,0 +1,284 @@
+"""Reader of tagged files: IOB2, IOBES and CoNLL columns, one token a line.
+
+The first column is the token, the last one its tag; columns are cut at tabs or, where a line has none, at spaces.
+A blank line ends a sentence, a ``-DOCSTART-`` line a document. Nothing is dropped or mended silently.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from biodist.data.records import Record
+from biodist.data.tags import PREFIXES, Mentions, Tag, iob2_mentions, iobes_mentions, parse_tag
+from biodist.errors import Problem, UserError
+
+Format = Literal["iob", "iob2", "iobes", "conll"]
+
+PROBLEMS_LISTED = 50  # a file; the rest is counted
+LONGEST_LINE_BYTES = 1 << 20
+BLANK = " \t\r"
+BOMS_OF_OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file and how it is read.
+
+    ``declared`` are the entity types the file may hold, after ``rename`` (None: any). ``repair`` mends broken tag
+    sequences and counts them; without it each is a problem.
+    """
+
+    path: Path
+    format: Format = "iob"
+    corpus: str = ""
+    declared: tuple[str, ...] | None = None
+    rename: Mapping[str, str] = field(default_factory=dict)
+    repair: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.corpus or self.path.stem
+
+
+@dataclass(frozen=True)
+class ReadReport:
+    """Counts of one file. ``broken`` are broken tag sequences, mended or not; lines count from 1."""
+
+    sentences: int
+    tokens: int
+    documents: int
+    mentions: dict[str, int]
+    broken: int
+    repaired: int
+    longest: int  # tokens of the longest sentence
+    longest_line: int  # where it begins; 0 in a file without sentences
+
+
+class Reading:
+    """Iterating over it gives the file's records one by one; ``report`` holds the counts afterwards.
+
+    Iteration ends with a `UserError` that lists every problem of the file (the first 50 in full, then how many
+    more), so a broken file is never taken for a short one. Memory does not grow with the file.
+    """
+
+    def __init__(self, source: Source):
+        self.source = source
+        self._pass = _Pass(source)
+
+    @property
+    def report(self) -> ReadReport:
+        """Counts of what was read so far; of the whole file once the iteration has ended."""
+        return self._pass.report
+
+    def __iter__(self) -> Iterator[Record]:
+        self._pass = _Pass(self.source)
+        return self._pass.records()
+
+
+class _Pass:
+    """One pass over a file: the open sentence, the counts, the problems."""
+
+    def __init__(self, source: Source):
+        self.source = source
+        self._problems: list[tuple[int, Problem]] = []
+        self._unlisted = 0
+        self._undeclared: dict[str, list[int]] = {}  # type -> first line, column, lines
+        self._undecodable = 0
+        self._prefixes = PREFIXES[source.format]
+        self._mentions_of = iobes_mentions if source.format == "iobes" else iob2_mentions
+        self._tags: dict[str, Tag] = {}
+        self._columns = 0
+        self._document, self._documents = "1", 0
+        self._words: list[str] = []
+        self._sequence: list[Tag] = []
+        self._lines: list[int] = []
+        self._began = 0  # line on which the open sentence began; 0 outside
+        self._mentions: Counter[str] = Counter()
+        self._sentences = self._tokens = self._broken = self._longest = self._longest_line = 0
+
+    @property
+    def report(self) -> ReadReport:
+        repaired = self._broken if self.source.repair else 0
+        mentions = dict(sorted(self._mentions.items()))
+        documents = max(self._documents, 1 if self._sentences else 0)
+        counts = (self._sentences, self._tokens, documents, mentions, self._broken, repaired)
+        return ReadReport(*counts, self._longest, self._longest_line)
+
+    def records(self) -> Iterator[Record]:
+        try:
+            with self.source.path.open("rb") as handle:
+                for number, raw in enumerate(iter(partial(handle.readline, LONGEST_LINE_BYTES + 1), b""), start=1):
+                    if self._is_unreadable(number, raw):
+                        break
+                    text = self._decode(number, raw)
+                    if self._continues(number, text):
+                        continue
+                    yield from self._close()
+                    self._start_document(text)
+            yield from self._close()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            self._note(0, f"cannot be read: {reason}", "check the path and its rights")
+        self._finish()
+
+    # --- lines -------------------------------------------------------------------------------------------------
+
+    def _is_unreadable(self, number: int, raw: bytes) -> bool:
+        """Whether the file is no text at all: one problem, and the rest is not worth reading."""
+        if number == 1 and raw.startswith(BOMS_OF_OTHER_ENCODINGS):
+            self._note(number, "is UTF-16, not UTF-8", "convert it to UTF-8")
+        elif b"\0" in raw:
+            self._note(number, "is binary (a zero byte)", "give a text file of tokens and tags")
+        elif len(raw) > LONGEST_LINE_BYTES:
+            self._note(number, f"line longer than {LONGEST_LINE_BYTES:,} bytes", "one token and its tag a line")
+        else:
+            return False
+        return True
+
+    def _decode(self, number: int, raw: bytes) -> str:
+        if number == 1:
+            raw = raw.removeprefix(b"\xef\xbb\xbf")
+        try:
+            return raw.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            if not self._undecodable:
+                self._note(number, f"is not UTF-8 from byte {error.start + 1} of the line on", "convert it to UTF-8")
+            self._undecodable += 1
+            return raw.decode("utf-8", errors="replace").rstrip("\r\n")
+
+    def _continues(self, number: int, text: str) -> bool:
+        """Takes one line in; False where it ends a sentence or a document."""
+        if not text.strip(BLANK):
+            return False
+        if text.startswith("-DOCSTART-"):
+            return False
+        columns = text.split("\t") if "\t" in text else [part for part in text.split(" ") if part]
+        tag = columns[-1].strip(BLANK)
+        if self._is_comment(text, len(columns), tag):
+            return True
+        self._began = self._began or number
+        self._tokens += 1
+        if len(columns) > 1:
+            self._columns = self._columns or len(columns)
+        if len(columns) < 2:
+            self._note(number, "has 1 column", "a line is a token, then its tag, between them a tab or a space")
+        elif len(columns) != self._columns:
+            self._note(
+                number,
+                f"has {len(columns)} columns where the file began with {self._columns}",
+                "give each line the same",
+            )
+        elif not columns[0].strip(BLANK):
+            self._note(number, "column 1: empty token", "remove the line or fill in the token")
+        else:
+            self._add(number, columns[0].strip(BLANK), len(columns), tag)
+        return True
+
+    def _is_comment(self, text: str, columns: int, tag: str) -> bool:
+        """A CoNLL comment stands between sentences; with the file's columns, or a tag, it is a token, be it a hash."""
+        if self.source.format != "conll" or self._began or not text.startswith("#"):
+            return False
+        return columns != self._columns and parse_tag(tag, self._prefixes) is None
+
+    def _start_document(self, text: str) -> None:
+        if not text.startswith("-DOCSTART-"):
+            return
+        self._documents += 1
+        named = re.match(r"-DOCSTART-\s*\(([^()]+)\)", text)
+        self._document = named[1] if named else str(self._documents)
+
+    # --- tags --------------------------------------------------------------------------------------------------
+
+    def _add(self, number: int, word: str, column: int, text: str) -> None:
+        tag = self._tags.get(text) or self._tag(number, column, text)
+        if tag is None:
+            return
+        self._words.append(word)
+        self._sequence.append(tag)
+        self._lines.append(number)
+
+    def _tag(self, number: int, column: int, text: str) -> Tag | None:
+        tag = parse_tag(text, self._prefixes)
+        if tag is None:
+            shapes = ", ".join(f"{prefix}-Type" for prefix in self._prefixes)
+            other = "format: iobes" if text[:2] in ("E-", "S-") and "E" not in self._prefixes else ""
+            do = f"a tag is O, {shapes}" + (f"; {other} reads E- and S-" if other else "")
+            self._note(number, f"column {column}: tag outside the scheme of format {self.source.format}", do)
+            return None
+        prefix, kind = tag
+        kind = self.source.rename.get(kind, kind)
+        declared = self.source.declared
+        if kind and declared is not None and kind not in declared:
+            self._note_undeclared(number, column, kind)
+            return None
+        return self._tags.setdefault(text, (prefix, kind))
+
+    def _close(self) -> Iterator[Record]:
+        """The open sentence, if there is one; none where all its lines were problems."""
+        if not self._began:
+            return
+        found = self._mentions_of(self._sequence)
+        self._count(found)
+        record = Record(self._document, self.source.name, self._began, tuple(self._words), tuple(found.entities))
+        self._words, self._sequence, self._lines, self._began = [], [], [], 0
+        if record.tokens:
+            yield record
+
+    def _count(self, found: Mentions) -> None:
+        self._sentences += 1
+        self._broken += len(found.breaks)
+        for entity in found.entities:
+            self._mentions[entity.type] += 1
+        if len(self._words) > self._longest:
+            self._longest, self._longest_line = len(self._words), self._began
+        if not self.source.repair:
+            for broken in found.breaks:
+                self._note(self._lines[broken.token], broken.rule, "correct the tags, or set data.repair (--repair)")
+
+    # --- problems ----------------------------------------------------------------------------------------------
+
+    def _note(self, line: int, what: str, do: str) -> None:
+        if len(self._problems) >= PROBLEMS_LISTED:
+            self._unlisted += 1
+            return
+        where = f"{self.source.path}:{line}" if line else str(self.source.path)
+        self._problems.append((line, Problem(where, what, do)))
+
+    def _note_undeclared(self, line: int, column: int, kind: str) -> None:
+        """One problem a type, with its first line, not one for each of its thousand mentions."""
+        if kind in self._undeclared:
+            self._undeclared[kind][2] += 1
+        elif len(self._undeclared) < PROBLEMS_LISTED:
+            self._undeclared[kind] = [line, column, 1]
+        else:
+            self._unlisted += 1
+
+    def _finish(self) -> None:
+        for kind, (line, column, lines) in self._undeclared.items():
+            more = f", here and on {lines - 1:,} more lines" if lines > 1 else ""
+            what = f"column {column}: entity type that is not declared{more}"
+            self._note(line, what, nearest_type(kind, self.source.declared or ()))
+        if not self._problems and not self._sentences:
+            self._note(0, "holds no sentence", "give a file of tokens and tags")
+        problems = [problem for _, problem in sorted(self._problems, key=lambda noted: noted[0])]
+        if self._undecodable > 1:
+            problems.append(Problem(str(self.source.path), f"has {self._undecodable:,} lines that are not UTF-8"))
+        if self._unlisted:
+            problems.append(Problem(str(self.source.path), f"and {self._unlisted:,} more problems"))
+        if problems:
+            raise UserError(problems)
+
+
+def nearest_type(kind: str, declared: tuple[str, ...]) -> str:
+    """Advice on an undeclared type. It names declared types alone: the file's own words stay in the file."""
+    folded = {name.casefold(): name for name in declared}
+    near = difflib.get_close_matches(kind.casefold(), folded, n=1, cutoff=0.5)
+    advice = f"nearest declared: {folded[near[0]]}" if near else f"declared: {', '.join(declared)}"
+    return f"{advice}; add the type to data.labels or rename it with map"

@@ -1,0 +1,1 @@
+"""Recipe + data index + machine -> plan. Pure: no torch, nothing started."""

@@ -1,0 +1,40 @@
+"""How many elements ZeRO moves at one time: from the encoder's shape, so that small models get small buffers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from biodist.config.recipe import Section
+from biodist.plan.plan import ModelShape
+
+CPU_BUCKET = 2**24  # elements; nothing overlaps on a CPU, so fewer, larger collectives cost only memory
+CUDA_BUCKET = 5 * 10**7  # elements: 200 MB
+ALIGNMENT = 16  # elements; DeepSpeed refuses buckets that are no multiple of its own alignment
+
+
+class Buckets(Section):
+    """Sizes in elements."""
+
+    reduce: int  # gradients reduced at one time
+    gather: int  # weights gathered at one time
+    prefetch: int  # ZeRO-3: weights fetched ahead of their use
+    persistent: int  # ZeRO-3: smaller weights (biases, norms) stay whole everywhere
+    live: int  # ZeRO-3: weights that may be whole at one time, the largest one apart
+    reuse: int  # ZeRO-3: weights used again this soon are not freed
+    overlap: bool  # whether gradients travel while the backward pass goes on
+
+
+def buckets_of(shape: ModelShape, device: Literal["cpu", "cuda"]) -> Buckets:
+    """Sizes for this shape: a bucket is never larger than the model, but for its alignment."""
+    bucket = min(CPU_BUCKET if device == "cpu" else CUDA_BUCKET, shape.parameters)
+    bucket += -bucket % ALIGNMENT
+    layer = min(shape.layer_parameters, bucket)
+    return Buckets(
+        reduce=bucket,
+        gather=bucket,
+        prefetch=layer,
+        persistent=min(10 * shape.hidden_size, shape.parameters),
+        live=2 * shape.layer_parameters,
+        reuse=layer,
+        overlap=device == "cuda",
+    )

@@ -1,0 +1,172 @@
+"""Recipe + data index + encoder + machine -> plan. Pure: reads nothing, starts nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from biodist.config.core import core_digest
+from biodist.config.recipe import Recipe
+from biodist.errors import MachineCannot, Problem, UserError
+from biodist.plan.batch import batch_plan, longest_windows
+from biodist.plan.buckets import buckets_of
+from biodist.plan.deepspeed import deepspeed_configuration
+from biodist.plan.index import DataIndex
+from biodist.plan.machine import Machine
+from biodist.plan.memory import activation_bytes, disk_plan, memory_plan
+from biodist.plan.plan import MachinePlan, MemoryPlan, ModelPlan, Plan, Precision, Strategy
+
+Device = Literal["auto", "cpu", "cuda"]
+ZERO_STAGES: dict[Strategy, int] = {"ddp": 0, "zero1": 1, "zero2": 2, "zero3": 3}
+BF16_CAPABILITY = 8.0  # GPUs below it emulate bf16
+
+
+def decide(
+    recipe: Recipe,
+    index: DataIndex,
+    model: ModelPlan,
+    machine: Machine,
+    nproc: int | None = None,
+    command: tuple[str, ...] = (),
+    device: Device = "auto",
+) -> Plan:
+    """The plan of a recipe on one machine: the same arguments, the same plan.
+
+    Without ``nproc``: a process for each GPU, or one on the CPU.
+
+    Raises:
+        UserError: recipe, corpora and encoder do not go together; every problem at once.
+        MachineCannot: more processes than GPUs, GPUs that are not there, a model that does not fit into memory.
+    """
+    problems = mismatches(recipe, index, model)
+    if problems:
+        raise UserError(problems)
+    where = place(machine, nproc, device)
+    precision = _precision(recipe, where)
+    shape, strategy, train = model.shape, recipe.distributed.strategy, index.splits["train"]
+    stage = ZERO_STAGES[strategy]
+    buckets = buckets_of(shape, where.device)
+    state = memory_plan(shape, strategy, where.world_size, precision, buckets, activations=0)
+    capacity = int(where.memory_gb_per_process * 10**9)
+    if state.total > capacity:
+        raise MachineCannot(_no_room(state, capacity, strategy, where))
+    batch = batch_plan(recipe, train, shape, where, precision, free=capacity - state.total)
+    largest = longest_windows(train, batch.micro_batch)
+    activations = activation_bytes(shape, largest, precision, recipe.train.padding)
+    memory = memory_plan(shape, strategy, where.world_size, precision, buckets, activations)
+    return Plan(
+        recipe=recipe,
+        core_digest=core_digest(recipe),
+        data=index,
+        model=model,
+        machine=where,
+        batch=batch,
+        precision=precision,
+        padding=recipe.train.padding,
+        strategy=strategy,
+        zero_stage=stage,
+        deepspeed=deepspeed_configuration(recipe, stage, where.world_size, batch.micro_batch, precision, shape, buckets)
+        if stage
+        else None,
+        memory=memory,
+        disk=disk_plan(shape, recipe.checkpoint, batch.total_steps, best="validation" in index.splits),
+        command=command,
+        notices=_notices(recipe, index, machine, where, memory),
+    )
+
+
+def mismatches(recipe: Recipe, index: DataIndex, model: ModelPlan) -> list[Problem]:
+    """Where recipe, corpora and encoder do not go together."""
+    problems = []
+    shape, encoder = model.shape, model.folder or "the model of model.scratch"
+    if recipe.data.max_length > shape.max_positions:
+        what = f"is {recipe.data.max_length}, but {encoder} has positions for {shape.max_positions} tokens"
+        problems.append(Problem("data.max_length", what, f"set data.max_length={shape.max_positions} or less"))
+    if index.vocab_size > shape.vocab_size:
+        what = f"its tokenizer has {index.vocab_size} tokens, but its embeddings only {shape.vocab_size}"
+        problems.append(Problem(encoder, what, "take tokenizer and weights from the same source"))
+    if recipe.train.epochs is None and recipe.train.max_steps is None:
+        problems.append(Problem("train", "neither epochs nor max_steps is there", "set train.epochs"))
+    train = index.splits.get("train")
+    if train is None or train.samples < 1 or train.windows < 1:
+        problems.append(Problem("data.train", "the training files hold no sample", "give files with sentences"))
+    return problems
+
+
+def place(machine: Machine, nproc: int | None = None, device: Device = "auto") -> MachinePlan:
+    """How many processes run where on one machine.
+
+    Raises:
+        UserError: ``nproc`` is below 1.
+        MachineCannot: more processes than GPUs, or GPUs that are not there.
+    """
+    if nproc is not None and nproc < 1:
+        raise UserError(Problem("--nproc", f"must be at least 1, but is {nproc}", "leave it out to use this machine"))
+    if device == "cuda" and not machine.gpus:
+        raise MachineCannot(
+            f"a GPU was asked for, but {machine.host} shows none (nvidia-smi, CUDA_VISIBLE_DEVICES): "
+            "leave out --device cuda to train on the CPU, or go to a machine with GPUs"
+        )
+    gpus = machine.gpus if device != "cpu" else ()
+    processes = nproc or max(1, len(gpus))
+    if gpus and processes > len(gpus):
+        raise MachineCannot(
+            f"{processes} processes need {processes} GPUs, but {machine.host} shows {len(gpus)}: "
+            f"use --nproc {len(gpus)} or less, or --device cpu"
+        )
+    used = gpus[:processes]
+    return MachinePlan(
+        device="cuda" if used else "cpu",
+        backend="nccl" if used else "gloo",
+        world_size=processes,
+        nodes=1,
+        processes_per_node=processes,
+        threads_per_process=max(1, machine.cores // processes),
+        memory_gb_per_process=round(min((gpu.memory for gpu in used), default=machine.memory // processes) / 10**9, 3),
+        device_name=used[0].name if used else machine.processor,
+    )
+
+
+def _precision(recipe: Recipe, where: MachinePlan) -> Precision:
+    """fp16 needs a GPU; bf16 takes its place elsewhere."""
+    wanted = recipe.train.precision
+    return "bf16" if wanted == "fp16" and where.device == "cpu" else wanted
+
+
+def _no_room(state: MemoryPlan, capacity: int, strategy: Strategy, where: MachinePlan) -> str:
+    parts = f"weights {_gb(state.parameters)}, gradients {_gb(state.gradients)}, optimizer {_gb(state.optimizer)}"
+    advice = "a larger machine" if strategy == "zero3" else "distributed.strategy=zero3, or a larger machine"
+    return (
+        f"under {strategy} on {where.world_size} processes the model takes {_gb(state.total)} a process before its "
+        f"first sample ({parts}, buffers {_gb(state.buffers)}), but a process has {_gb(capacity)}: use {advice}"
+    )
+
+
+def _notices(
+    recipe: Recipe, index: DataIndex, machine: Machine, where: MachinePlan, memory: MemoryPlan
+) -> tuple[str, ...]:
+    """What differs from what the recipe says, or deserves a look; by which rule."""
+    notices, train = [], index.splits["train"]
+    wanted, capacity = recipe.train.precision, int(where.memory_gb_per_process * 10**9)
+    if wanted == "fp16" and where.device == "cpu":
+        notices.append("train.precision: fp16 needs a GPU; bf16 is used instead")
+    if wanted == "bf16" and any(gpu.compute_capability < BF16_CAPABILITY for gpu in machine.gpus[: where.world_size]):
+        notices.append(f"train.precision: {where.device_name} has no bf16 of its own and is slow at it; fp16 is faster")
+    if recipe.checkpoint.asynchronous:
+        notices.append("checkpoint.asynchronous: this version writes checkpoints while training waits")
+    if where.device == "cpu" and where.world_size > machine.cores:
+        notices.append(f"{where.world_size} processes share {machine.cores} cores: fewer processes would be faster")
+    if recipe.train.global_batch > train.samples:
+        notices.append(
+            f"train.global_batch: {recipe.train.global_batch} is more than the {train.samples} training samples; "
+            "each epoch is one step of all of them"
+        )
+    if memory.total > capacity:
+        notices.append(
+            f"a process may need {_gb(memory.total)}, but has {_gb(capacity)}: "
+            "lower train.micro_batch or data.max_length if it runs out of memory"
+        )
+    return tuple(notices)
+
+
+def _gb(size: int) -> str:
+    return f"{size / 10**9:.2f} GB"

@@ -1,0 +1,1 @@
+"""A run's folder: its paths, its lease, its records. Below everything that writes there."""

@@ -1,0 +1,179 @@
+"""Every path of a run. No other module joins a path inside a run's folder."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from biodist.errors import Problem, UserError
+from biodist.run.durable import sync_folder
+
+_NUMBER = re.compile(r"\d{4,}")
+
+
+def run_root(recipe_name: str, core_digest: str, base: Path = Path("runs")) -> Path:
+    """Where a run lives when the user names no folder: `runs/<name>-<8 hex of the recipe's core>`."""
+    return base / f"{recipe_name}-{core_digest[:8]}"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One training, one folder."""
+
+    root: Path
+
+    @classmethod
+    def prepare(cls, root: Path, sensitive: bool = False) -> RunFolder:
+        """Makes the folder, or takes up the run that is in it. `sensitive`: its owner alone can read it (0700).
+
+        Raises UserError when `root` is a file, cannot be made, or holds something that is no run.
+        """
+        run = cls(root.absolute())
+        if (why := run._unfit()) is not None:
+            raise UserError(Problem(f"run folder {root}", why, "name another folder with --run"))
+        try:
+            run.root.parent.mkdir(parents=True, exist_ok=True)
+            run.root.mkdir(mode=0o700 if sensitive else 0o777, exist_ok=True)
+            if sensitive:
+                run.root.chmod(0o700)
+        except OSError as error:
+            why = f"cannot be made: {error.filename}: {error.strerror}"
+            raise UserError(Problem(f"run folder {root}", why, "name another folder with --run")) from None
+        return run
+
+    def _unfit(self) -> str | None:
+        if self.root.is_symlink() and not self.root.exists():
+            return "is a link that leads nowhere"
+        if not self.root.exists():
+            return None
+        if not self.root.is_dir():
+            return "is a file, must be a folder"
+        try:
+            empty = next(self.root.iterdir(), None) is None
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        return None if empty or self.is_run() else "is not empty and is not a run"
+
+    def is_run(self) -> bool:
+        """Whether a run lives here. A recipe alone does not make a run: it may be the user's own."""
+        return self.lease_lock.exists() or (self.recipe.exists() and self.attempts_root.is_dir())
+
+    @property
+    def recipe(self) -> Path:
+        return self.root / "recipe.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        return self.root / "provenance.json"
+
+    @property
+    def lease(self) -> Path:
+        return self.root / "lease.json"
+
+    @property
+    def lease_lock(self) -> Path:
+        return self.root / "lease.lock"
+
+    @property
+    def samples(self) -> Path:
+        return self.root / "samples.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def encoder(self) -> Path:
+        """Config and tokenizer of the model, without weights: what an export needs beside a checkpoint."""
+        return self.root / "encoder"
+
+    @property
+    def result(self) -> Path:
+        return self.root / "result.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def attempts_root(self) -> Path:
+        return self.root / "attempts"
+
+    def checkpoint(self, step: int) -> Path:
+        """The folder of one checkpoint."""
+        return self.checkpoints / f"step-{step:08d}"
+
+    def attempts(self) -> list[AttemptFolder]:
+        """All attempts, by number."""
+        if not self.attempts_root.is_dir():
+            return []
+        found = [path for path in self.attempts_root.iterdir() if _NUMBER.fullmatch(path.name) and path.is_dir()]
+        return [AttemptFolder(path) for path in sorted(found, key=lambda path: int(path.name))]
+
+    def next_number(self) -> int:
+        """The number the next attempt gets; attempts count from 1."""
+        attempts = self.attempts()
+        return attempts[-1].number + 1 if attempts else 1
+
+    def new_attempt(self) -> AttemptFolder:
+        """Makes the next attempt's folder. Two callers never get the same one. Raises OSError."""
+        self.attempts_root.mkdir(exist_ok=True)
+        number = self.next_number()
+        while True:
+            folder = self.attempts_root / f"{number:04d}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                number += 1
+                continue
+            sync_folder(self.attempts_root)
+            return AttemptFolder(folder)
+
+
+@dataclass(frozen=True)
+class AttemptFolder:
+    """One process group's life inside a run. Workers append only here."""
+
+    root: Path
+
+    @property
+    def number(self) -> int:
+        return int(self.root.name)
+
+    @property
+    def run(self) -> RunFolder:
+        return RunFolder(self.root.absolute().parent.parent)
+
+    @property
+    def plan(self) -> Path:
+        return self.root / "plan.json"
+
+    @property
+    def record(self) -> Path:
+        return self.root / "attempt.json"
+
+    @property
+    def rendezvous(self) -> Path:
+        """The file through which ranks find each other; there while they run."""
+        return self.root / "rendezvous"
+
+    def log(self, rank: int) -> Path:
+        """What a rank wrote to its standard output and error."""
+        return self.root / f"rank-{rank}.log"
+
+    def events(self, rank: int) -> Path:
+        """A rank's events, JSON lines."""
+        return self.root / f"events-rank-{rank}.jsonl"
+
+    def failure(self, rank: int) -> Path:
+        """Why a rank failed, written by itself."""
+        return self.root / f"failure-rank-{rank}.json"

@@ -1,0 +1,208 @@
+"""One attempt, from its plan to its end: resume, train, score, save, finish."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from biodist.checkpoint.export import export
+from biodist.data.store import SampleStore
+from biodist.errors import EXIT_DONE, EXIT_STOPPED, RunFailed
+from biodist.plan.plan import Plan
+from biodist.run.durable import remove_tree
+from biodist.run.folder import AttemptFolder
+from biodist.run.records import Result
+from biodist.tasks.choice import task_of
+from biodist.tasks.protocol import Task
+from biodist.training.chance import exact_arithmetic
+from biodist.training.collator import Collator
+from biodist.training.collective import build_collective
+from torch import nn
+
+from biodist.training.encoder import build_model, collator_of, export_config
+from biodist.training.engine import Engine
+from biodist.training.evaluation import evaluate
+from biodist.training.group import Control
+from biodist.training.placement import Placement
+from biodist.training.recorder import VALIDATION, Recorder
+from biodist.training.saver import Saver
+from biodist.training.steps import StepDone, training_steps
+from biodist.training.stopping import StopFlag
+from biodist.training.watchdog import Watchdog
+
+TEST = "test"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one rank holds while an attempt lives."""
+
+    folder: AttemptFolder
+    plan: Plan
+    task: Task
+    engine: Engine
+    collator: Collator
+    stores: dict[str, SampleStore]
+    control: Control
+    recorder: Recorder
+    saver: Saver
+    stop: StopFlag
+    watchdog: Watchdog
+
+    def live(self) -> int:
+        """Trains to the end or to a wish to stop; gives the exit code."""
+        self.watchdog.beat("looking for a checkpoint")
+        done = self.saver.resume()
+        self.recorder.resume(done)
+        self.recorder.phase("training", total_steps=self.plan.batch.total_steps, resumed_step=done)
+        if done:
+            self._score_if_due(done)  # a kill can fall between a save and its scoring
+        for result in self._steps(done):
+            self.recorder.step(result)
+            if result.stop or self._saves_at(result.step):
+                self.watchdog.beat(f"saving step {result.step}")
+                self.saver.save(result.step)
+            if result.stop:
+                self._stopped(result.step)
+                return EXIT_STOPPED
+            self._score_if_due(result.step)
+            if self._saves_at(result.step):
+                self.saver.retain()
+        self._finish()
+        return EXIT_DONE
+
+    def _steps(self, done: int) -> Iterator[StepDone]:
+        return training_steps(
+            self.engine,
+            self.task,
+            self.stores["train"],
+            self.collator,
+            self.control,
+            self.stop,
+            self.watchdog,
+            done,
+        )
+
+    def _scores_at(self, step: int) -> bool:
+        batch = self.plan.batch
+        return VALIDATION in self.stores and (step % batch.evaluate_every_steps == 0 or step == batch.total_steps)
+
+    def _saves_at(self, step: int) -> bool:
+        """A step that is scored is saved before: the best one can then be kept, and its model made from it."""
+        every = self.plan.recipe.checkpoint.every_steps
+        return step % every == 0 or step == self.plan.batch.total_steps or self._scores_at(step)
+
+    def _score_if_due(self, step: int) -> None:
+        if self._scores_at(step) and not self.control.share(self.recorder.scored(step)):
+            self.recorder.phase("evaluating", step=step)
+            self.recorder.scores(step, VALIDATION, self._evaluate(VALIDATION))
+
+    def _evaluate(self, split: str) -> dict[str, Any]:
+        return evaluate(self.engine.scorer, self.task, self.stores[split], self.collator, self.control, self.watchdog)
+
+    def _stopped(self, step: int) -> None:
+        self.recorder.phase("stopped", step=step)
+        self.recorder.sync()
+        if self.control.rank == 0:
+            self._write_result("stopped", step, None, None, {})
+
+    def _finish(self) -> None:
+        """The best weights are scored and exported; the result is written last."""
+        total = self.plan.batch.total_steps
+        best = self.control.share(next(iter(self._kept_best()), total))
+        checkpoint = self.saver.published(best)
+        metrics: dict[str, Any] = {}
+        if VALIDATION in self.stores or (self.plan.recipe.evaluate.test and TEST in self.stores):
+            if best != total:
+                self.saver.load(checkpoint)
+            for split in (VALIDATION, TEST):
+                if split in self.stores and (split == VALIDATION or self.plan.recipe.evaluate.test):
+                    self.recorder.phase("evaluating", step=best)
+                    metrics[split] = self._evaluate(split)
+            if TEST in metrics:
+                self.recorder.scores(total, TEST, metrics[TEST])
+        last = self.saver.published(total)
+        self.watchdog.beat("exporting the model")
+        if self.control.rank == 0:
+            folder = self.folder.run
+            export(checkpoint, folder.encoder, folder.model)
+            self.recorder.finished(total)
+            self.recorder.sync()
+            self._write_result("finished", total, last.weights_sha256(), best, metrics)
+        self.control.share(None)
+
+    def _kept_best(self) -> list[int]:
+        """Scored steps that are still on disk, best first; none when the recipe keeps no best."""
+        if not self.plan.recipe.checkpoint.keep_best:
+            return []
+        return [step for step in self.recorder.best_steps() if self.folder.run.checkpoint(step).is_dir()]
+
+    def _micro_batches(self) -> tuple[int, ...]:
+        """Windows a micro-batch, of each attempt so far."""
+        plans = [attempt.plan for attempt in self.folder.run.attempts() if attempt.plan.exists()]
+        return tuple(json.loads(plan.read_text(encoding="utf-8"))["batch"]["micro_batch"] for plan in plans)
+
+    def _write_result(
+        self, status: Literal["finished", "stopped"], steps: int, weights: str | None, best: int | None, metrics: dict[str, Any]
+    ) -> None:
+        totals = self.recorder.totals
+        result = Result(
+            status=status,
+            steps=steps,
+            samples_seen=totals.samples,
+            tokens_seen=totals.tokens,
+            train_seconds=totals.seconds,
+            tokens_per_second=totals.tokens / totals.seconds if totals.seconds else 0.0,
+            weights_sha256=weights,
+            best_step=best,
+            micro_batches=self._micro_batches(),
+            metrics=metrics,
+        )
+        result.save(self.folder.run.result)
+
+
+def run_attempt(placement: Placement, plan: Plan, control: Control, stop: StopFlag, watchdog: Watchdog) -> int:
+    """Builds everything a rank holds and lives the attempt; gives the exit code."""
+    folder = AttemptFolder(placement.attempt)
+    recorder = Recorder(folder, plan, placement)
+    try:
+        _same_plan(plan, control)
+        exact_arithmetic(plan.machine.device)
+        recorder.phase("opening the data")
+        stores = {split: SampleStore.open(plan.data, split) for split in plan.data.splits}
+        recorder.phase("building the model")
+        watchdog.beat("building the model")
+        task = task_of(plan)
+        model = build_model(plan, task)
+        if placement.leads:
+            _keep_encoder(folder.run.encoder, Path(plan.data.tokenizer), model)
+        if plan.zero_stage and plan.machine.device == "cpu":
+            watchdog.beat("compiling DeepSpeed's CPU collective")
+            build_collective(recorder.phase)
+        watchdog.beat("starting " + plan.strategy)
+        engine = Engine(model, plan, placement)
+        collator = collator_of(plan, model)
+        saver = Saver(folder, engine, control, placement, recorder)
+        attempt = Attempt(
+            folder, plan, task, engine, collator, stores, control, recorder, saver, stop, watchdog
+        )
+        return attempt.live()
+    finally:
+        recorder.close()
+
+
+def _same_plan(plan: Plan, control: Control) -> None:
+    said = control.gather(plan.model_dump_json())
+    if len(set(said)) != 1:
+        raise RunFailed("the ranks were started with different plans")
+
+
+def _keep_encoder(folder: Path, tokenizer: Path, model: nn.Module) -> None:
+    """Config and tokenizer go into the run, so that it can be exported when the caches are gone."""
+    remove_tree(folder)
+    shutil.copytree(tokenizer, folder)
+    (folder / "config.json").write_text(export_config(model), encoding="utf-8")

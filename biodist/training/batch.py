@@ -1,0 +1,128 @@
+"""Windows become the tensors of one forward pass: one unpadded row, or a padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from biodist.training.layout import RowLayout
+
+IGNORED = -100  # a label that counts in no loss
+
+
+class Tokenised(Protocol):
+    """What is read of a window (`biodist.data.store.Window`)."""
+
+    @property
+    def input_ids(self) -> NDArray[np.int32]: ...
+
+    @property
+    def labels(self) -> NDArray[np.int16]: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch.
+
+    Unpadded: tensors of (1, tokens), the sequences end to end in ascending order of length, ``layout`` says where.
+    Padded: (windows, longest), in the order given, ``attention_mask`` 1 for tokens. ``windows`` and ``lengths``
+    are in the order of the sequences in the tensors; ``windows`` travels with them into forward, where samples are
+    accounted for.
+    """
+
+    input_ids: Tensor  # int64
+    labels: Tensor  # int64, IGNORED where nothing counts
+    position_ids: Tensor  # int64, from position_offset in every sequence
+    windows: Tensor  # int64, (windows,)
+    lengths: tuple[int, ...]
+    token_type_ids: Tensor | None = None
+    attention_mask: Tensor | None = None
+    layout: RowLayout | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens fed to the model, special ones included, padding not."""
+        return sum(self.lengths)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device; copies do not wait for it."""
+        device = torch.device(device)
+        if device == self.input_ids.device:
+            return self
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved, layout=None if self.layout is None else self.layout.to(device))
+
+
+def collate(
+    windows: Sequence[Tokenised],
+    numbers: Sequence[int] | NDArray[np.int64],
+    *,
+    padding: Literal["none", "batch"],
+    pad_id: int,
+    position_offset: int = 0,
+    token_types: Sequence[NDArray[np.int8]] | None = None,
+) -> Batch:
+    """Puts windows into one batch.
+
+    Args:
+        windows: the tokens and labels of each window, none of them empty.
+        numbers: the number of each window in its split.
+        padding: "none" for one unpadded row, "batch" for a batch padded to its longest window.
+        pad_id: the token that fills a padded batch.
+        position_offset: position of a sequence's first token (`unpadded.position_offset`).
+        token_types: token types of each window, for pairs.
+
+    Raises:
+        ValueError: when there is no window, one is empty, or windows and numbers differ in count.
+    """
+    if not windows or len(windows) != len(numbers):
+        raise ValueError(f"a batch needs windows and as many numbers, but has {len(windows)} and {len(numbers)}")
+    sizes = [len(window.input_ids) for window in windows]
+    unpadded = padding == "none"
+    # A stable order: the row is a function of the windows alone.
+    order = sorted(range(len(sizes)), key=sizes.__getitem__) if unpadded else list(range(len(sizes)))
+    lengths = tuple(sizes[i] for i in order)
+    join = _end_to_end if unpadded else _padded
+    positions = [np.arange(position_offset, position_offset + length) for length in lengths]
+    return Batch(
+        input_ids=join([windows[i].input_ids for i in order], pad_id),
+        labels=join([windows[i].labels for i in order], IGNORED),
+        # The position of padding is never looked at, but must lie inside the table.
+        position_ids=join(positions, 0),
+        windows=torch.from_numpy(np.asarray(numbers, np.int64)[order]),
+        lengths=lengths,
+        token_type_ids=None if token_types is None else join([token_types[i] for i in order], 0),
+        attention_mask=None if unpadded else _padded([np.ones(length) for length in lengths], 0),
+        layout=RowLayout.of(lengths) if unpadded else None,
+    )
+
+
+def forward_kwargs(batch: Batch) -> dict[str, Any]:
+    """What to pass to ``model(...)``: a model that `use_unpadded` prepared for rows, any model for padded batches."""
+    given = {
+        "input_ids": batch.input_ids,
+        "position_ids": batch.position_ids,
+        "token_type_ids": batch.token_type_ids,
+        "attention_mask": batch.attention_mask,
+        "row_layout": batch.layout,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _end_to_end(rows: Sequence[NDArray[Any]], fill: int) -> Tensor:
+    return torch.from_numpy(np.concatenate(rows).astype(np.int64))[None]
+
+
+def _padded(rows: Sequence[NDArray[Any]], fill: int) -> Tensor:
+    table = np.full((len(rows), max(map(len, rows))), fill, np.int64)
+    for line, row in zip(table, rows, strict=True):
+        line[: len(row)] = row
+    return torch.from_numpy(table)

@@ -1,0 +1,118 @@
+"""The model of a plan, and what its batches must look like."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import AutoConfig, BertConfig, PretrainedConfig
+
+from biodist.errors import RunFailed
+from biodist.plan.plan import Plan
+from biodist.tasks.protocol import Task
+from biodist.training.chance import seed_model
+from biodist.training.collator import Collator
+from biodist.training.unpadded import position_offset, self_check, supports_unpadded, use_unpadded
+
+DROPOUTS = (  # what families call the dropout of hidden states and of attention
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "hidden_dropout",
+    "attention_dropout",
+    "dropout",
+)
+CLOSE = 1e-4  # logits of one probe, unpadded against padded, in fp32
+
+
+def encoder_config(plan: Plan) -> PretrainedConfig:
+    """The Hugging Face config of the plan's model, labels and dropout filled in."""
+    labels = plan.data.labels
+    naming = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    if plan.model.folder is None:
+        config: PretrainedConfig = _scratch_config(plan, naming)
+    else:
+        config = AutoConfig.from_pretrained(plan.model.folder, local_files_only=True, **naming)
+    if plan.recipe.model.dropout is not None:
+        for name in DROPOUTS:
+            if isinstance(getattr(config, name, None), float):
+                setattr(config, name, plan.recipe.model.dropout)
+    attention = plan.recipe.model.scratch.attention_dropout
+    if plan.model.folder is None and attention is not None:
+        config.attention_probs_dropout_prob = attention
+    return config
+
+
+def _scratch_config(plan: Plan, naming: dict[str, Any]) -> BertConfig:
+    size = plan.recipe.model.scratch
+    return BertConfig(
+        vocab_size=plan.data.vocab_size,
+        hidden_size=size.hidden_size,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        intermediate_size=size.intermediate_size,
+        max_position_embeddings=size.max_positions,
+        pad_token_id=pad_id(Path(plan.data.tokenizer)),
+        **naming,
+    )
+
+
+def build_model(plan: Plan, task: Task) -> nn.Module:
+    """The encoder with its head, the same first weights on every rank, its attention as the plan says.
+
+    Raises:
+        RunFailed: the encoder's attention cannot run unpadded, or does not give the padded one's logits.
+    """
+    seed_model(plan.recipe.train.seed)
+    model = task.build(encoder_config(plan), plan.model.folder)
+    use_planned_attention(model, plan)
+    return model
+
+
+def use_planned_attention(model: nn.Module, plan: Plan) -> None:
+    """Attention over unpadded rows where the plan says so, proven on a probe; else the library's own.
+
+    Raises:
+        RunFailed: the encoder cannot run unpadded, or does not give the padded one's logits.
+    """
+    if plan.padding != "none":
+        return
+    advice = "set train.padding=batch"
+    if not supports_unpadded(model):
+        raise RunFailed(f"{type(model).__name__} cannot run unpadded: {advice}")
+    use_unpadded(model)
+    difference = self_check(model)
+    if not difference < CLOSE:
+        raise RunFailed(
+            f"{type(model).__name__} unpadded gives other logits than padded (largest difference {difference:.2g}, "
+            f"allowed {CLOSE:.0e}): {advice}"
+        )
+
+
+def collator_of(plan: Plan, model: nn.Module) -> Collator:
+    """How this model wants its batches."""
+    return Collator(
+        padding=plan.padding, pad_id=pad_id(Path(plan.data.tokenizer)), position_offset=position_offset(model)
+    )
+
+
+def pad_id(tokenizer: Path) -> int:
+    """Id of the padding token of a tokenizer's folder: in a batch it is masked, so any valid id serves without one."""
+    config = tokenizer / "tokenizer_config.json"
+    named = json.loads(config.read_text(encoding="utf-8")).get("pad_token", "[PAD]") if config.is_file() else "[PAD]"
+    token = named["content"] if isinstance(named, dict) else named
+    from tokenizers import Tokenizer
+
+    found = Tokenizer.from_file(str(tokenizer / "tokenizer.json")).token_to_id(token or "[PAD]")
+    return found if found is not None else 0
+
+
+def export_config(model: nn.Module) -> str:
+    """The text of ``config.json`` beside exported weights: ours in nothing but what the model says of itself."""
+    config = copy.deepcopy(model.config)
+    config.architectures = [type(model).__name__]
+    config.dtype = "float32"
+    text: str = config.to_json_string()
+    return text

@@ -1,0 +1,195 @@
+"""One model under one strategy, through Accelerate: forward, backward, update."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from biodist.errors import RunFailed
+from biodist.plan.plan import Plan
+from biodist.training.batch import Batch, forward_kwargs
+from biodist.training.placement import Placement
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Scorer(nn.Module):
+    """A Hugging Face model that returns fp32 logits of one batch, computed under the recipe's precision.
+
+    Autocast lies inside, so that its meaning (low-precision compute over fp32 weights) is the same under every
+    strategy, and gradients travel between processes in fp32.
+    """
+
+    def __init__(self, model: nn.Module, plan: Plan):
+        super().__init__()
+        self.model = model
+        self.device_type = plan.machine.device
+        self.dtype = AUTOCAST.get(plan.precision)
+        # ZeRO-3 frees each weight after its use; a cached low-precision copy would keep it alive.
+        self.cache_casts = plan.strategy != "zero3"
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits, (rows, tokens, labels)."""
+        with torch.autocast(
+            self.device_type, self.dtype, enabled=self.dtype is not None, cache_enabled=self.cache_casts
+        ):
+            logits: Tensor = self.model(**forward_kwargs(batch)).logits
+        return logits.float()
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one optimizer step did."""
+
+    grad_norm: float
+    skipped: bool  # fp16 alone: the scaled gradients overflowed, the scale was lowered
+
+
+class Engine:
+    """The model, its optimizer and its strategy. The same four calls under ddp, zero1, zero2 and zero3."""
+
+    def __init__(self, model: nn.Module, plan: Plan, placement: Placement):
+        self.plan = plan
+        self.model = model  # parameters under their Hugging Face names
+        self.parameters = dict(model.named_parameters())
+        self.accelerator = _accelerator(plan)
+        self.scorer = Scorer(model, plan)
+        optimizer = torch.optim.AdamW(
+            _weight_decay_groups(model, plan.recipe.train.weight_decay),
+            lr=plan.recipe.train.learning_rate,
+            betas=plan.recipe.train.betas,
+            eps=plan.recipe.train.eps,
+            fused=True,
+        )
+        self.wrapped, self.optimizer = self.accelerator.prepare(self.scorer, optimizer)
+        self._norm = torch.zeros(())
+        _compare(self, plan, placement)
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    @property
+    def zero_optimizer(self) -> Any:
+        """DeepSpeed's optimizer around ours; None under ddp."""
+        return self.wrapped.optimizer if self.plan.zero_stage else None
+
+    @contextmanager
+    def micro_batch(self, last: bool) -> Iterator[None]:
+        """Around forward and backward of one micro-batch: gradients are exchanged in the last one alone (ddp)."""
+        if self.plan.zero_stage or last or not hasattr(self.wrapped, "no_sync"):
+            yield
+        else:
+            with self.wrapped.no_sync():
+                yield
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.wrapped(batch)
+
+    def backward(self, loss: Tensor, learning_rate: float, last: bool) -> None:
+        """Adds this micro-batch's gradients; the last one ends in the update (DeepSpeed steps in its backward)."""
+        if self.plan.zero_stage:
+            if last:
+                self._set_learning_rate(learning_rate)
+            self.accelerator.deepspeed_engine_wrapped.backward(loss, sync_gradients=last)
+            return
+        self.accelerator.backward(loss)
+        if last:
+            self._set_learning_rate(learning_rate)
+            self._clip()
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+
+    def update(self) -> Update:
+        """What the update at the end of the last backward did."""
+        if self.plan.zero_stage:
+            norm = self.accelerator.deepspeed_engine_wrapped.get_global_grad_norm()
+            return Update(float(norm if norm is not None else 0.0), bool(self.zero_optimizer.overflow))
+        return Update(float(self._norm), bool(self.optimizer.step_was_skipped))
+
+    def _clip(self) -> None:
+        limit = self.plan.recipe.train.max_grad_norm or float("inf")
+        self._norm = self.accelerator.clip_grad_norm_(self.parameters.values(), limit)
+
+    def _set_learning_rate(self, learning_rate: float) -> None:
+        groups = self.zero_optimizer.param_groups if self.plan.zero_stage else self.optimizer.param_groups
+        for group in groups:
+            group["lr"] = learning_rate
+
+
+def _weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Biases and norms are not decayed (as in BERT's own optimizer). One group when there is nothing to decay."""
+    if weight_decay == 0.0:
+        return [{"params": list(model.parameters()), "weight_decay": 0.0}]
+    norms = {
+        id(p) for m in model.modules() if "norm" in type(m).__name__.lower() for p in m.parameters(recurse=False)
+    }
+    plain = [p for n, p in model.named_parameters() if n.endswith("bias") or id(p) in norms]
+    chosen = {id(p) for p in plain}
+    return [
+        {"params": [p for p in model.parameters() if id(p) not in chosen], "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+
+
+def _accelerator(plan: Plan) -> Any:
+    """Accelerate, set so that it does what the plan says.
+
+    On CPU, ``ACCELERATE_USE_CPU`` makes it ignore the DeepSpeed plugin without a word, so it is set under ddp alone.
+    """
+    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+    from accelerate.utils import DeepSpeedPlugin
+
+    timeout = InitProcessGroupKwargs(
+        backend=plan.machine.backend, timeout=timedelta(seconds=plan.recipe.distributed.timeout_s)
+    )
+    if plan.zero_stage:
+        os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+        plugin = DeepSpeedPlugin(hf_ds_config=plan.deepspeed, zero3_init_flag=False)
+        return Accelerator(deepspeed_plugin=plugin, mixed_precision="no", kwargs_handlers=[timeout])
+    if plan.machine.device == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    # Without it DDP rebuilds its buckets after the first step, and a resumed run of three processes sums in another
+    # order than an uninterrupted one.
+    exact = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(
+        cpu=plan.machine.device == "cpu",
+        mixed_precision="fp16" if plan.precision == "fp16" else "no",
+        kwargs_handlers=[timeout, exact],
+    )
+
+
+def _compare(engine: Engine, plan: Plan, placement: Placement) -> None:
+    """Refuses to train when Accelerate and DeepSpeed did anything but what the plan says.
+
+    Raises:
+        RunFailed: naming each value, as planned and as found.
+    """
+    state = engine.accelerator.state
+    kind = state.distributed_type.value
+    alone = plan.machine.world_size == 1
+    expected = (
+        {"DEEPSPEED"} if plan.zero_stage else {"NO"} if alone else {"MULTI_CPU", "MULTI_GPU"}
+    )
+    found = {
+        "world size": (plan.machine.world_size, state.num_processes),
+        "rank": (placement.rank, state.process_index),
+        "device": (plan.machine.device, engine.device.type),
+        "distributed type": (" or ".join(sorted(expected)), kind if kind not in expected else " or ".join(sorted(expected))),
+    }
+    if plan.zero_stage:
+        wrapped = engine.wrapped
+        found["DeepSpeed's world size"] = (plan.machine.world_size, wrapped.dp_world_size)
+        found["ZeRO stage"] = (plan.zero_stage, wrapped.zero_optimization_stage())
+        found["gradient accumulation"] = (1, wrapped.gradient_accumulation_steps())
+        found["gradient clipping"] = (float(plan.recipe.train.max_grad_norm), float(wrapped.gradient_clipping()))
+    wrong = [f"{name}: planned {planned}, found {is_!r}" for name, (planned, is_) in found.items() if planned != is_]
+    if wrong:
+        raise RunFailed("the libraries did not do what the plan says, so nothing was trained: " + "; ".join(wrong))

@@ -1,0 +1,116 @@
+"""What an attempt leaves on record: every rank its events, rank 0 the run's stream and the best step so far."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from biodist.metrics.events import EventLog, ScalarsEvent, StepEvent
+from biodist.metrics.stitching import stitch_attempts
+from biodist.metrics.stream import RunStream, Totals
+from biodist.plan.plan import Plan
+from biodist.run.folder import AttemptFolder
+from biodist.training.placement import Placement
+from biodist.training.steps import StepDone
+
+VALIDATION = "validation"
+
+
+class Recorder:
+    """One rank's record of an attempt. The stream and the scores exist on rank 0 alone."""
+
+    def __init__(self, attempt: AttemptFolder, plan: Plan, placement: Placement):
+        self._attempt = attempt
+        self._plan = plan
+        self._leads = placement.leads
+        self._log = EventLog(attempt.events(placement.rank))
+        self._stream: RunStream | None = None
+        self._scores: dict[int, float] = {}
+        self._log.write(
+            "started",
+            rank=placement.rank,
+            world_size=placement.world_size,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+        )
+
+    def phase(self, name: str, **fields: Any) -> None:
+        """Names what the attempt does next, for whoever watches it."""
+        self._log.write("phase", name=name, **fields)
+
+    def resume(self, step: int) -> None:
+        """The attempt goes on after ``step``; what earlier attempts wrote past it is cut."""
+        if not self._leads:
+            return
+        self._log.resumed(step)
+        self._stream = RunStream.open(self._attempt.run, self._attempt, step)
+        earlier = [a for a in self._attempt.run.attempts() if a.number < self._attempt.number]
+        for event in stitch_attempts(earlier, step).events():
+            if isinstance(event, ScalarsEvent) and event.split == VALIDATION:
+                self._scores[event.step] = float(event.values[self._plan.recipe.evaluate.metric])
+
+    def step(self, done: StepDone) -> None:
+        """One optimizer step."""
+        if self._stream is None:
+            return
+        event = StepEvent(
+            step=done.step,
+            epoch=done.epoch,
+            count=done.count,
+            digest=done.digest,
+            loss=done.loss,
+            learning_rate=done.learning_rate,
+            grad_norm=done.grad_norm,
+            tokens=done.tokens,
+            samples=done.count,
+            targets=done.targets,
+            seconds=done.seconds,
+        )
+        self._log.step(event)
+        self._stream.step(event)
+
+    def scores(self, step: int, split: str, values: Mapping[str, Any]) -> None:
+        """A split was scored after ``step``."""
+        if self._stream is None:
+            return
+        self._log.scalars(step, split, values)
+        self._stream.scalars(step, split, values)
+        if split == VALIDATION:
+            self._scores[step] = float(values[self._plan.recipe.evaluate.metric])
+
+    def saved(self, step: int, **fields: Any) -> None:
+        """A checkpoint was published."""
+        self._log.write("saved", step=step, **fields)
+
+    def finished(self, step: int) -> None:
+        self._log.write("finished", step=step)
+
+    def scored(self, step: int) -> bool:
+        """Whether validation was scored after ``step`` (rank 0 knows)."""
+        return step in self._scores
+
+    def best_steps(self) -> list[int]:
+        """Scored steps, best first; of equal ones the earlier first (rank 0 knows)."""
+        sign = -1.0 if self._plan.recipe.evaluate.mode == "max" else 1.0
+        scored = {step: sign * score for step, score in self._scores.items() if not math.isnan(score)}
+        return sorted(scored, key=lambda step: (scored[step], step))
+
+    @property
+    def totals(self) -> Totals:
+        """Sums over all steps of the run (rank 0)."""
+        assert self._stream is not None
+        return self._stream.totals
+
+    def sync(self) -> None:
+        """What is on record outlives a power cut: called before a checkpoint that counts on it is published."""
+        self._log.sync()
+        if self._stream is not None:
+            self._stream.flush()
+
+    def close(self) -> None:
+        self._log.close()
+        if self._stream is not None:
+            self._stream.close()

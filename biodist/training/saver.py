@@ -1,0 +1,113 @@
+"""The checkpoints of a run, as one attempt writes, keeps and loads them."""
+
+from __future__ import annotations
+
+import time
+
+from biodist.checkpoint.fragments import TrainingState, training_state
+from biodist.checkpoint.loading import load, newest_verified, refuse_foreign
+from biodist.checkpoint.manifest import Cursor
+from biodist.checkpoint.reading import Checkpoint, checkpoints_in, open_checkpoint, problems_of
+from biodist.checkpoint.retention import kept_steps
+from biodist.checkpoint.saving import Moment, remove_checkpoint, remove_staging, save
+from biodist.errors import RunFailed
+from biodist.run.folder import AttemptFolder
+from biodist.run.lease import check
+from biodist.training.engine import Engine
+from biodist.training.group import Control
+from biodist.training.placement import Placement
+from biodist.training.recorder import Recorder
+
+
+class Saver:
+    """Saves and loads one engine's state. Every method is collective: each rank calls it."""
+
+    def __init__(
+        self, attempt: AttemptFolder, engine: Engine, control: Control, placement: Placement, recorder: Recorder
+    ):
+        self._attempt = attempt
+        self._run = attempt.run
+        self._plan = engine.plan
+        self._control = control
+        self._lease = placement.lease
+        self._recorder = recorder
+        optimizer = engine.zero_optimizer or engine.optimizer.optimizer
+        self._state: TrainingState = training_state(
+            engine.plan.strategy, engine.parameters, optimizer, control.rank, control.world_size
+        )
+
+    def resume(self) -> int:
+        """Loads the newest checkpoint that verifies; gives its step, 0 for a fresh start.
+
+        Raises:
+            RunFailed: there are checkpoints and none verifies.
+            UserError: the checkpoint is of another recipe or other data.
+        """
+        folder = self._run.checkpoints
+        stale = remove_staging(folder) if self._control.rank == 0 else []
+        found = newest_verified(folder, self._control)
+        for problem in (*(f"removed unfinished {name}" for name in stale), *found.passed_over):
+            self._recorder.phase("passing over a checkpoint", problem=problem)
+        if found.checkpoint is None:
+            return 0
+        refuse_foreign(found.checkpoint, self._plan.core_digest, self._plan.data.fingerprint)
+        load(found.checkpoint, self._state)
+        self._drop_damaged(found.checkpoint.step)
+        return found.checkpoint.step
+
+    def save(self, step: int) -> None:
+        """Publishes a checkpoint of ``step``."""
+        began = time.perf_counter()
+        self._recorder.sync()
+        self._recorder.phase("saving", step=step)
+        epoch, step_of_epoch = divmod(step - 1, self._plan.batch.steps_per_epoch)
+        moment = Moment(
+            step=step,
+            cursor=Cursor(epoch=epoch + 1, step_of_epoch=step_of_epoch + 1),
+            attempt=self._attempt.number,
+            strategy=self._plan.strategy,
+            core_digest=self._plan.core_digest,
+            data_fingerprint=self._plan.data.fingerprint,
+        )
+        manifest = save(self._run.checkpoints, moment, self._state.owned(), self._control, self._may_publish)
+        seconds = time.perf_counter() - began
+        self._recorder.saved(step, bytes=manifest.bytes, seconds=seconds, stall_seconds=seconds)
+
+    def retain(self) -> None:
+        """Deletes what the recipe does not keep. The newest is always kept."""
+        if self._control.rank == 0:
+            self._may_publish()
+            there = checkpoints_in(self._run.checkpoints)
+            kept = kept_steps([c.step for c in there], self._recorder.best_steps(), self._plan.recipe.checkpoint)
+            for checkpoint in there:
+                if checkpoint.step not in kept:
+                    remove_checkpoint(checkpoint.folder)
+
+    def published(self, step: int) -> Checkpoint:
+        """The checkpoint of ``step``, proven again.
+
+        Raises:
+            RunFailed: it is gone or damaged.
+        """
+        folder = self._run.checkpoint(step)
+        checkpoint = open_checkpoint(folder)
+        own = problems_of(folder, slice(self._control.rank, None, self._control.world_size))
+        problems = sorted({problem for said in self._control.gather(own) for problem in said})
+        if problems or checkpoint is None:
+            raise RunFailed("the checkpoint to finish from does not verify: " + "; ".join(problems))
+        return checkpoint
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Fills the engine with another step's state."""
+        load(checkpoint, self._state)
+
+    def _may_publish(self) -> None:
+        if self._lease:
+            check(self._run, self._lease)
+
+    def _drop_damaged(self, resumed: int) -> None:
+        """Folders newer than the step resumed from did not verify; training will make them anew."""
+        if self._control.rank == 0:
+            for path in self._run.checkpoints.glob("step-*"):
+                if int(path.name.removeprefix("step-")) > resumed:
+                    remove_checkpoint(path)
