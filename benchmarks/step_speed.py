@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification
+from transformers.utils import logging
 
 from biodist.training.batch import IGNORED, Batch, collate, forward_kwargs
 from biodist.training.unpadded import position_offset, use_unpadded
@@ -59,7 +61,7 @@ class Variant:
         return cls(name, model, position_offset(model), optimizer)
 
     def batch(self, sentences: list[Sentence], pad_id: int) -> Batch:
-        padding = "none" if self.name.startswith("rows") else "batch"
+        padding: Literal["none", "batch"] = "none" if self.name.startswith("rows") else "batch"
         return collate(sentences, range(len(sentences)), padding=padding, pad_id=pad_id, position_offset=self.offset)
 
     def step(self, sentences: list[Sentence], pad_id: int) -> float:
@@ -68,7 +70,7 @@ class Variant:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.name.endswith("bf16")):
             logits: Tensor = self.model(**forward_kwargs(batch)).logits
         loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -113,6 +115,8 @@ def main() -> None:
     parser.add_argument("--plain-adamw", action="store_true", help="the padded variants use AdamW's default loop")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
     sentences, labels, pad_id = sentences_of(arguments.model, arguments.data)
     names = arguments.variants.split(",")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from biodist.plan.plan import MachinePlan
 
@@ -54,6 +56,8 @@ def worker_environment(outer: Mapping[str, str], machine: MachinePlan) -> dict[s
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",
     }
+    # ninja, which DeepSpeed compiles with, lies beside the interpreter; nobody need have activated the environment.
+    own["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     if machine.device == "cpu":
         own["DS_ACCELERATOR"] = "cpu"
     return kept | own

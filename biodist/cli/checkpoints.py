@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -15,7 +15,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     folder: Annotated[Path, typer.Argument(help="New folder for config.json, model.safetensors and the tokenizer.")],
     step: Annotated[
-        Optional[int], typer.Option(min=1, help="Step of a checkpoint; the best one of a finished run when not given.")
+        int | None, typer.Option(min=1, help="Step of a checkpoint; the best one of a finished run when not given.")
     ] = None,
 ) -> None:
     """Writes a Hugging Face folder: the weights of a finished run's best step, or of any checkpoint, in fp32."""

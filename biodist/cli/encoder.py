@@ -12,6 +12,7 @@ from biodist.errors import Problem, UserError
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
 SETTINGS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+HUB_SECONDS = 20  # for the hub's first answer
 POINTER = b"version https://git-lfs"
 
 
@@ -150,7 +151,8 @@ def _downloaded(name: str, revision: str) -> Path:
 
     where = f"model.name {name}"
     try:
-        present = set(hub.HfApi().list_repo_files(name, revision=revision))
+        info = hub.HfApi().model_info(name, revision=revision, timeout=HUB_SECONDS)
+        present = {file.rfilename for file in info.siblings or ()}
         chosen = _chosen(present)
         folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=chosen))
     except HFValidationError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from biodist.errors import Problem, UserError
 
 def evaluate(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
-    split: Annotated[Optional[list[str]], typer.Option(help="validation or test; all that the run has.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="validation or test; all that the run has.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, by run and split.")] = False,
 ) -> None:
     """Scores the weights in RUN/model on the run's own validation and test files."""

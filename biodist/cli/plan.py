@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,12 +24,12 @@ RULES = {
 def plan(
     recipe: Annotated[str, typer.Argument(help="Recipe: a YAML file, or a name that `biodist recipes` lists.")],
     overrides: Annotated[
-        Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Changes: train.learning_rate=1e-5.")  # noqa: UP045
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes: train.learning_rate=1e-5.")
     ] = None,
-    nproc: Annotated[Optional[int], typer.Option(min=1, help="Processes; the number of GPUs, or 1.")] = None,  # noqa: UP045
+    nproc: Annotated[int | None, typer.Option(min=1, help="Processes; the number of GPUs, or 1.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    on: Annotated[Optional[str], typer.Option(help="Profile of a cluster; comes with Slurm.")] = None,  # noqa: UP045
-    nodes: Annotated[Optional[int], typer.Option(min=1, help="Nodes; comes with Slurm.")] = None,  # noqa: UP045
+    on: Annotated[str | None, typer.Option(help="Profile of a cluster; comes with Slurm.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Nodes; comes with Slurm.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the plan itself.")] = False,
 ) -> None:
     """Says what `biodist train` would do here: processes, micro-batches, steps, memory, disk. Starts nothing."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,22 +19,34 @@ if TYPE_CHECKING:
     from biodist.run.lease import Lease
     from launch.local import Outcome
 
+Baselines = Callable[[], Mapping[str, Mapping[str, float]]]
+
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Recipe: a YAML file, or a name that `biodist recipes` lists.")],
     overrides: Annotated[
-        Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Changes: train.learning_rate=1e-5.")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes: train.learning_rate=1e-5.")
     ] = None,
-    run: Annotated[Optional[Path], typer.Option(help="Run folder; runs/<name>-<core> when not given.")] = None,
-    nproc: Annotated[Optional[int], typer.Option(min=1, help="Processes; the number of GPUs, or 1.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder; runs/<name>-<core> when not given.")] = None,
+    nproc: Annotated[int | None, typer.Option(min=1, help="Processes; the number of GPUs, or 1.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Trains a recipe on this machine. On an unfinished run's folder it resumes; on a finished one it says so."""
     raise typer.Exit(train_recipe(recipe, tuple(overrides or ()), run, nproc, device))
 
 
-def train_recipe(name: str, overrides: tuple[str, ...], root: Path | None, nproc: int | None, device: str) -> int:
-    """What ``biodist train`` does, for other commands as well; gives the exit code."""
+def train_recipe(
+    name: str,
+    overrides: tuple[str, ...],
+    root: Path | None,
+    nproc: int | None,
+    device: str,
+    baselines: Baselines | None = None,
+) -> int:
+    """What ``biodist train`` does, for other commands as well; gives the exit code.
+
+    ``baselines`` are scores of other taggers on the same test split, asked for when there is a table to show.
+    """
     from biodist.config.core import core_digest
     from biodist.config.loading import load_recipe
     from biodist.run.folder import RunFolder, run_root
@@ -44,18 +57,19 @@ def train_recipe(name: str, overrides: tuple[str, ...], root: Path | None, nproc
     folder = RunFolder.prepare(root, recipe.data.sensitive)
     _refuse_other_core(folder, recipe)
     if _is_finished(folder):
-        _say_finished(folder)
+        _say_finished(folder, baselines)
         return EXIT_DONE
     with Lease.acquire(folder) as lease:
         if _is_finished(folder):  # the other writer finished while this one waited for the lease
-            _say_finished(folder)
+            _say_finished(folder, baselines)
             return EXIT_DONE
-        return _attempt(folder, lease, name, overrides, nproc, device)
+        outcome = _attempt(folder, lease, name, overrides, nproc, device)
+    return _conclude(folder, outcome, baselines)
 
 
 def _attempt(
     folder: RunFolder, lease: Lease, name: str, overrides: tuple[str, ...], nproc: int | None, device: str
-) -> int:
+) -> Outcome:
     from biodist.cli.prepare import prepare
     from launch.local import run_attempt
     from launch.progress import RunProgress
@@ -76,8 +90,13 @@ def _attempt(
         + (f"; {earlier} earlier attempt{'s' if earlier > 1 else ''}" if earlier else "")
     )
     with RunProgress(attempt, plan, err) as progress:
-        outcome = run_attempt(attempt, plan, lease.token, watch=progress.watch, say=progress.say)
-    return _conclude(folder, outcome)
+
+        def watch() -> None:
+            if lease.lost.is_set():
+                raise MachineCannot(f"{folder.root}: another process has taken this run over; its ranks here were ended")
+            progress.watch()
+
+        return run_attempt(attempt, plan, lease.token, watch=watch, say=progress.say)
 
 
 def _refuse_other_core(folder: RunFolder, recipe: Recipe) -> None:
@@ -99,24 +118,30 @@ def _is_finished(folder: RunFolder) -> bool:
     return folder.result.exists() and Result.load(folder.result).status == "finished"
 
 
-def _say_finished(folder: RunFolder) -> None:
-    show_result(folder)
+def _say_finished(folder: RunFolder, baselines: Baselines | None) -> None:
+    show_result(folder, baselines)
     err.print(
         f"The run in {folder.root} is finished: nothing to do. For a new one name another folder "
         f"(--run runs/again), or change the recipe (train.seed=43), or remove this one (rm -r {folder.root})."
     )
 
 
-def show_result(folder: RunFolder) -> None:
+def show_result(folder: RunFolder, baselines: Baselines | None = None) -> None:
     """The final table of a finished run."""
     from biodist.cli.table import print_result
     from biodist.run.records import Result
 
-    print_result(out, Result.load(folder.result).model_dump(mode="json"), folder.root)
+    print_result(
+        out, Result.load(folder.result).model_dump(mode="json"), folder.root, baselines() if baselines else None
+    )
 
 
 def _refuse_small_disk(folder: RunFolder, plan: Plan) -> None:
-    there = sum(f.stat().st_size for f in folder.checkpoints.rglob("*") if f.is_file()) if folder.checkpoints.is_dir() else 0
+    there = (
+        sum(f.stat().st_size for f in folder.checkpoints.rglob("*") if f.is_file())
+        if folder.checkpoints.is_dir()
+        else 0
+    )
     needed = plan.disk.retained + plan.disk.model - there
     free = shutil.disk_usage(folder.root).free
     if needed > free:
@@ -140,11 +165,11 @@ def _open_attempt(folder: RunFolder, recipe: Recipe, plan: Plan) -> AttemptFolde
     return attempt
 
 
-def _conclude(folder: RunFolder, outcome: Outcome) -> int:
+def _conclude(folder: RunFolder, outcome: Outcome, baselines: Baselines | None) -> int:
     from launch.local import first_failure_report
 
     if outcome.exit_code == EXIT_DONE:
-        show_result(folder)
+        show_result(folder, baselines)
     elif outcome.exit_code == EXIT_STOPPED:
         err.print(f"Stopped and saved. The same command goes on from there (run {folder.root}).")
     elif outcome.failure:

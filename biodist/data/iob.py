@@ -182,10 +182,11 @@ class _Pass:
         return True
 
     def _is_comment(self, text: str, columns: int, tag: str) -> bool:
-        """A CoNLL comment stands between sentences; with the file's columns, or a tag, it is a token, be it a hash."""
+        """A CoNLL comment stands between sentences; cut by tabs like its tokens, or with a tag, it is one of them."""
         if self.source.format != "conll" or self._began or not text.startswith("#"):
             return False
-        return columns != self._columns and parse_tag(tag, self._prefixes) is None
+        like_a_token = "\t" in text and columns == self._columns
+        return not like_a_token and parse_tag(tag, self._prefixes) is None
 
     def _start_document(self, text: str) -> None:
         if not text.startswith("-DOCSTART-"):

@@ -100,6 +100,7 @@ class Attempt:
         if self._scores_at(step) and not self.control.share(self.recorder.scored(step)):
             self.recorder.phase("evaluating", step=step)
             self.recorder.scores(step, VALIDATION, self._evaluate(VALIDATION))
+            self.recorder.phase("training")
 
     def _evaluate(self, split: str) -> dict[str, Any]:
         return evaluate(self.engine.scorer, self.task, self.stores[split], self.collator, self.control, self.watchdog)

@@ -162,7 +162,8 @@ def _accelerator(plan: Plan) -> Any:
     return Accelerator(
         cpu=plan.machine.device == "cpu",
         mixed_precision="fp16" if plan.precision == "fp16" else "no",
-        kwargs_handlers=[timeout, exact],
+        # Told of a backend, Accelerate takes a process that is alone for one of several.
+        kwargs_handlers=[timeout, exact] if plan.machine.world_size > 1 else [],
     )
 
 

@@ -60,8 +60,12 @@ class Control:
 def process_group(plan: Plan, placement: Placement) -> Iterator[Control]:
     """Joins the attempt's group through its rendezvous; Accelerate and DeepSpeed take this group over.
 
-    The variables they read are set here, once, and nowhere else.
+    The variables they read are set here, once, and nowhere else. One process under ddp needs no group: with one,
+    Accelerate would wrap the model for peers that are not there.
     """
+    if placement.world_size == 1 and not plan.zero_stage:
+        yield Control(0, 1, None)
+        return
     os.environ.update(
         RANK=str(placement.rank),
         LOCAL_RANK=str(placement.local_rank),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 from biodist.run.tether import hear_stop
 
 
@@ -14,9 +12,7 @@ class StopFlag:
         self.raised = False
 
     def install(self) -> None:
-        """Takes the signals over; call from the main thread."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-            signal.signal(number, lambda *_: self._raise())
+        """Takes the signals over, those that came before among them; call from the main thread."""
         hear_stop(self._raise)
 
     def _raise(self) -> None:

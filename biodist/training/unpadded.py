@@ -82,6 +82,7 @@ def supports_unpadded(model: PreTrainedModel) -> bool:
         and any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepts.values())
         and not getattr(config, "is_decoder", False)
         and not getattr(config, "is_encoder_decoder", False)
+        and not any(getattr(module, "is_causal", False) for module in model.modules())
         and getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
         and not getattr(config, "sliding_window", None)
         and not getattr(config, "local_attention", None)

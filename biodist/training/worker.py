@@ -55,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = error.exit_code if isinstance(error, BiodistError) else EXIT_FAILED
             kind = "connection" if _is_consequence(error) else "error"
             _record(attempt, placement.rank, kind, _said(error), code)
-            traceback.print_exc()
+            if isinstance(error, BiodistError):
+                print(f"rank {placement.rank}: {error}", file=sys.stderr)  # noqa: T201
+            else:
+                traceback.print_exc()
             sys.stderr.flush()
             # Without the farewells of the process group: a peer that is gone would be waited for.
             os._exit(code)
@@ -78,6 +81,7 @@ def _quieten() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
     os.environ.setdefault("DS_LOG_LEVEL", "error")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning)
 

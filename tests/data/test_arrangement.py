@@ -46,7 +46,9 @@ def test_ranks_finish_together(lengths, world_size):
     """No rank carries more than the fairest share and one longest window."""
     windows = np.arange(len(lengths))
     ranks = arrange(windows, lengths, world_size, len(lengths))
-    loads = [sum(lengths[number] * (3000 + lengths[number]) for batch in rank for number in batch.windows) for rank in ranks]
+    loads = [
+        sum(lengths[number] * (3000 + lengths[number]) for batch in rank for number in batch.windows) for rank in ranks
+    ]
     assert max(loads) <= sum(loads) / world_size + max(lengths) * (3000 + max(lengths))
 
 
@@ -63,6 +65,6 @@ def test_the_samples_of_a_step_do_not_depend_on_the_world_size(world_size):
 
 
 def test_sizes_that_make_no_sense():
-    for given in (([], [], 1, 1), ([1], [1, 2], 1, 1), ([1], [1], 0, 1), ([1], [1], 1, 0)):
+    for sizes in (([], [], 1, 1), ([1], [1, 2], 1, 1), ([1], [1], 0, 1), ([1], [1], 1, 0)):
         with pytest.raises(ValueError, match="cannot be laid out"):
-            arrange(*given)
+            arrange(*sizes)

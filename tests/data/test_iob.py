@@ -176,7 +176,9 @@ def test_records_come_before_the_file_is_read_to_its_end(tmp_path):
 
 
 WORDS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=8).filter(
-    lambda word: word.strip(" \t\r") == word and word and " " not in word and not word.startswith(("-DOCSTART-", "\ufeff"))
+    lambda word: (
+        word.strip(" \t\r") == word and word and " " not in word and not word.startswith(("-DOCSTART-", "\ufeff"))
+    )
 )
 SENTENCES = st.lists(st.lists(WORDS, min_size=1, max_size=6), min_size=1, max_size=6)
 ONE_FILE = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -31,7 +31,8 @@ def test_each_ingredient_changes_the_order():
 
 
 def test_another_process_has_the_same_order():
-    code = "from biodist.data.order import epoch_order; import sys; sys.stdout.write(str(epoch_order(7, 3, 'x', 40).tolist()))"
+    code = "from biodist.data.order import epoch_order as order; import sys;"
+    code += "sys.stdout.write(str(order(7, 3, 'x', 40).tolist()))"
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
     assert there == str(epoch_order(7, 3, "x", 40).tolist())
 
@@ -41,7 +42,9 @@ def test_another_process_has_the_same_order():
 def test_the_steps_of_an_epoch_take_every_sample_once(samples, batch):
     steps = steps_per_epoch(samples, batch)
     for epoch in (1, 2):
-        taken = [step_samples(3, "f", samples, batch, step) for step in range((epoch - 1) * steps + 1, epoch * steps + 1)]
+        taken = [
+            step_samples(3, "f", samples, batch, step) for step in range((epoch - 1) * steps + 1, epoch * steps + 1)
+        ]
         assert {at for at, _ in taken} == {epoch}
         assert np.array_equal(np.concatenate([numbers for _, numbers in taken]), epoch_order(3, epoch, "f", samples))
         assert [len(numbers) for _, numbers in taken[:-1]] == [batch] * (steps - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -112,13 +113,15 @@ class Launch:
     marker: str
 
     def wait_ready(self, ranks: int) -> None:
-        self.until("the ranks are ready", lambda: len(list(self.attempt.root.glob("ready-*"))) == ranks)
+        self._until("the ranks were not ready", lambda: len(list(self.attempt.root.glob("ready-*"))) == ranks)
 
-    def until(self, what: str, done: Callable[[], object]) -> None:
+    def wait_gone(self) -> None:
+        self._until("processes were left behind", lambda: not self.living())
+
+    def _until(self, else_: str, done: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 60
         while not done():
-            assert self.process.poll() is None or done(), (what, self.process.communicate())
-            assert time.monotonic() < deadline, what
+            assert time.monotonic() < deadline, else_
             time.sleep(0.02)
 
     def send(self, number: signal.Signals) -> None:
@@ -183,6 +186,8 @@ def launcher(tmp_path: Path, attempt: AttemptFolder) -> Iterator[Launcher]:
     deadline = time.monotonic() + 10
     while (left := pids_with(marker)) and time.monotonic() < deadline:
         time.sleep(0.02)
+    for pid in left:  # a failed test must not leave them to the others
+        os.kill(pid, signal.SIGKILL)
     assert not left, "processes were left behind"
 
 

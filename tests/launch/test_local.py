@@ -171,6 +171,19 @@ def test_ranks_that_go_on_after_a_failure_leave_their_stacks(launcher) -> None:
     assert launch.living() == []
 
 
+def test_a_rank_that_dies_of_being_asked_for_its_stacks_is_not_to_blame(launcher) -> None:
+    toy = """
+    import faulthandler
+    faulthandler.unregister(signal.SIGQUIT)
+    ready(2)
+    if rank == 0:
+        time.sleep(600)
+    fail("connection", "Connection reset by peer")
+    """
+    outcome = launcher(toy, 2).outcome()
+    assert (outcome["rank"], outcome["kind"]) == (1, "connection")
+
+
 def test_a_failure_that_cannot_end_is_noticed(launcher) -> None:
     toy = """
     ready(2)
@@ -229,7 +242,7 @@ def test_workers_die_with_a_killed_launcher(launcher) -> None:
     assert len(launch.living()) == 3
     launch.send(signal.SIGKILL)
     launch.process.wait(30)
-    launch.until("the workers are gone", lambda: not launch.living())
+    launch.wait_gone()
 
 
 def test_what_a_rank_started_ends_with_it(launcher) -> None:
@@ -241,7 +254,7 @@ def test_what_a_rank_started_ends_with_it(launcher) -> None:
     """
     launch = launcher(toy, 2)
     assert launch.outcome()["exit_code"] == 0
-    launch.until("its processes are gone", lambda: not launch.living())
+    launch.wait_gone()
 
 
 def test_the_environment_of_a_rank(launcher) -> None:

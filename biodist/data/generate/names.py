@@ -27,6 +27,37 @@ class Names:
         self._split = split
         self._draw = draw
         self._codes = self._pool()
+        self._forms: dict[str, tuple[tuple[Callable[[], Name], float], ...]] = {
+            "Disease": (
+                (lambda: (self._disease_word(),), 6),
+                (lambda: (draw.one(part.INHERENT), self._own(self._disease_word)), 3),
+                (self._regional_disease, 2),
+                (self._eponym, 2),
+                (lambda: (*self._binomial(), draw.one(part.INFECTION_HEADS)), 2),
+                (lambda: (self.code(), draw.one(("deficiency", "haploinsufficiency"))), 2),
+                (lambda: (self._own(self._chemical_word), draw.one(part.POISONING_HEADS)), 2),
+            ),
+            "Chemical": (
+                (lambda: (self._chemical_word(),), 6),
+                (lambda: (self._own(self._chemical_word), draw.one(part.SALTS)), 3),
+                (self._substituted, 1),
+                (self._antagonist, 2),
+                (lambda: (self.code(), draw.one(part.SALTS)), 1),
+            ),
+            "Gene": (
+                (lambda: (self._protein_word(),), 5),
+                (lambda: (self._own(self._protein_word), self._number()), 2),
+                (lambda: (self._own(self._chemical_word), "receptor", draw.one(part.GREEK)), 2),
+                (lambda: (self._own(self._chemical_word), draw.one(part.ENZYMES), self._number()), 2),
+                (self._disease_protein, 2),
+            ),
+            "Species": (
+                (self._binomial, 6),
+                (lambda: (self._genus(),), 2),
+                (lambda: (*self._binomial(), "subsp.", self._own(self._epithet)), 1),
+                (lambda: (self.surname(), draw.one(part.ANIMALS)), 2),
+            ),
+        }
 
     def name(self, kind: str) -> Name:
         """A name of one type; every second Gene or so is only a code."""
@@ -36,13 +67,8 @@ class Names:
 
     def written(self, kind: str) -> Name:
         """A name of one type in words, not a code."""
-        make = {
-            "Disease": self._disease,
-            "Chemical": self._chemical,
-            "Gene": self._gene,
-            "Species": self._species,
-        }[kind]
-        while True:
+        make = self._draw.weighted(self._forms[kind])
+        while True:  # the form stays: or else each split would have its own share of long names
             name = make()
             if owner(" ".join(name)) == self._split:
                 return name
@@ -120,65 +146,25 @@ class Names:
         first = genus[0] + "." if self._draw.chance(0.35) else genus
         return (first, self._own(self._epithet))
 
-    def _disease(self) -> Name:
+    def _regional_disease(self) -> Name:
         draw = self._draw
-        form = draw.weighted(
-            (("word", 6), ("inherent", 3), ("region", 2), ("eponym", 2), ("species", 2), ("gene", 2), ("drug", 2))
-        )
-        if form == "word":
-            return (self._own(self._disease_word),)
-        if form == "inherent":
-            organ = ("of", "the", draw.one(part.ORGANS)) if draw.chance(0.25) else ()
-            return (draw.one(part.INHERENT), self._own(self._disease_word), *organ)
-        if form == "region":
-            heads = (draw.one(part.REGIONS), draw.one(part.DISEASE_HEADS))
-            return (draw.one(part.INHERENT), *heads, "type", self._number())
-        if form == "eponym":
-            names = self.surname() + ("-" + self.surname() if draw.chance(0.5) else "")
-            return (names, draw.one(("syndrome", "disease", "anomaly")))
-        if form == "species":
-            return (*self._binomial(), draw.one(part.INFECTION_HEADS))
-        if form == "gene":
-            return (self.code(), draw.one(("deficiency", "haploinsufficiency")))
-        return (self._own(self._chemical_word), draw.one(part.POISONING_HEADS))
+        return (draw.one(part.INHERENT), draw.one(part.REGIONS), draw.one(part.DISEASE_HEADS), "type", self._number())
 
-    def _chemical(self) -> Name:
-        draw = self._draw
-        word = self._own(self._chemical_word)
-        form = draw.weighted((("word", 6), ("salt", 3), ("prefix", 1), ("antagonist", 2), ("code", 1)))
-        if form == "word":
-            return (word,)
-        if form == "salt":
-            return (word, draw.one(part.SALTS))
-        if form == "prefix":
-            return (f"{draw.between(1, 6)}-{draw.one(('methyl', 'hydroxy', 'chloro'))}-{word}",)
-        if form == "antagonist":
-            return (self._own(self._protein_word), draw.one(("inhibitor", "antagonist")), self._number())
-        return (self.code(), draw.one(part.SALTS))
+    def _eponym(self) -> Name:
+        surnames = self.surname() + ("-" + self.surname() if self._draw.chance(0.5) else "")
+        return (surnames, self._draw.one(("syndrome", "disease", "anomaly")))
 
-    def _gene(self) -> Name:
+    def _substituted(self) -> Name:
         draw = self._draw
-        form = draw.weighted((("word", 5), ("numbered", 2), ("receptor", 2), ("enzyme", 2), ("disease", 2)))
-        if form == "word":
-            return (self._own(self._protein_word),)
-        if form == "numbered":
-            return (self._own(self._protein_word), self._number())
-        if form == "receptor":
-            return (self._own(self._chemical_word), "receptor", draw.one(part.GREEK))
-        if form == "enzyme":
-            return (self._own(self._chemical_word), draw.one(part.ENZYMES), self._number())
-        return (self._own(self._disease_word), draw.one(("susceptibility", "associated")), "protein", self._number())
+        group = draw.one(("methyl", "hydroxy", "chloro"))
+        return (f"{draw.between(1, 6)}-{group}-{self._own(self._chemical_word)}",)
 
-    def _species(self) -> Name:
-        draw = self._draw
-        form = draw.weighted((("binomial", 6), ("genus", 2), ("subspecies", 1), ("animal", 2)))
-        if form == "genus":
-            return (self._own(self._genus),)
-        if form == "subspecies":
-            return (*self._binomial(), "subsp.", self._own(self._epithet))
-        if form == "animal":
-            return (self.surname(), draw.one(part.ANIMALS))
-        return self._binomial()
+    def _antagonist(self) -> Name:
+        return (self._own(self._protein_word), self._draw.one(("inhibitor", "antagonist")), self._number())
+
+    def _disease_protein(self) -> Name:
+        link = self._draw.one(("susceptibility", "associated"))
+        return (self._own(self._disease_word), link, "protein", self._number())
 
 
 # Abbreviations that every split writes and that name nothing.

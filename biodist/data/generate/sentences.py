@@ -88,7 +88,7 @@ class Sentences:
                 (draw.one(phrases.VERBS), ""),
                 (draw.one(phrases.OBJECTS[other]), other),
             ]
-            use = phrases.NEUTRAL if draw.chance(0.25) else phrases.PREDICATES[kind]
+            use = phrases.NEUTRAL if draw.chance(0.12) else phrases.PREDICATES[kind]
             second = [(draw.one(phrases.SUBJECTS), kind), (draw.one(use), kind)]
             if self._owns(first) and self._owns(second):
                 break
