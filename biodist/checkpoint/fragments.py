@@ -60,7 +60,7 @@ def training_state(
 
 def _moments(adam: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
     """Adam's state of one tensor; made as Adam itself would make it when no step was taken yet."""
-    state = adam.state[parameter]
+    state: dict[str, Tensor] = adam.state[parameter]
     if "exp_avg" not in state:
         state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
         state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)

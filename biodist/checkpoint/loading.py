@@ -32,7 +32,11 @@ def newest_verified(folder: Path, ranks: Ranks) -> Found:
     passed_over: list[str] = []
     for step in steps:
         checkpoint = by_step.get(step)
-        own = problems_of(checkpoint.folder, slice(ranks.rank, None, ranks.world_size)) if checkpoint else [f"step {step}: gone"]
+        own = (
+            problems_of(checkpoint.folder, slice(ranks.rank, None, ranks.world_size))
+            if checkpoint
+            else [f"step {step}: gone"]
+        )
         problems = sorted({problem for said in ranks.gather(own) for problem in said})
         if not problems and checkpoint is not None:
             return Found(checkpoint, tuple(passed_over))

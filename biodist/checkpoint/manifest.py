@@ -72,7 +72,9 @@ class Manifest(_Frozen):
             at = 0
             for piece in sorted(parameter.pieces, key=lambda piece: piece.start):
                 if piece.start != at:
-                    found.append(f"{name}: {'gap' if piece.start > at else 'overlap'} at element {min(at, piece.start)}")
+                    found.append(
+                        f"{name}: {'gap' if piece.start > at else 'overlap'} at element {min(at, piece.start)}"
+                    )
                 at = piece.start + piece.count
             if at != parameter.count:
                 found.append(f"{name}: {at} of {parameter.count} elements")

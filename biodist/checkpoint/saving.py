@@ -169,4 +169,3 @@ def _agree(ranks: Ranks, act: Callable[[], None]) -> None:
         raise error if not isinstance(error, OSError) else RunFailed(f"the checkpoint was not published: {error}")
     if first := next((word for word in said if word), None):
         raise RunFailed(f"the checkpoint was not published: {first}")
-

@@ -69,7 +69,7 @@ def write_shard(path: Path, entries: Iterable[Entry], metadata: dict[str, str] |
         for entry in entries:
             before = size
             for chunk in entry.chunks():
-                put(memoryview(np.ascontiguousarray(chunk, dtype="<f4")).cast("B") if chunk.size else b"")
+                put(np.ascontiguousarray(chunk, dtype="<f4").data.cast("B") if chunk.size else b"")
             if size - before != entry.bytes:
                 raise ValueError(f"{entry.name}: {size - before} bytes where its shape says {entry.bytes}")
         file.flush()
@@ -80,7 +80,8 @@ def write_shard(path: Path, entries: Iterable[Entry], metadata: dict[str, str] |
 def read_range(path: Path, name: str, start: int, stop: int) -> np.ndarray:
     """Elements ``start`` to ``stop`` of a flat tensor in a shard."""
     with safe_open(path, framework="np") as shard:
-        return shard.get_slice(name)[start:stop]
+        values: np.ndarray = shard.get_slice(name)[start:stop]
+        return values
 
 
 def file_digest(path: Path) -> ShardFile:

@@ -76,6 +76,7 @@ def _attempt(
 
     command = ("biodist", "train", name, *overrides, "--run", str(folder.root))
     command += ("--nproc", str(nproc)) if nproc else ()
+    command += ("--device", device) if device != "auto" else ()
     prepared = prepare(name, overrides, nproc=nproc, device=device, command=command)
     plan = prepared.plan
     _refuse_small_disk(folder, plan)
@@ -93,7 +94,9 @@ def _attempt(
 
         def watch() -> None:
             if lease.lost.is_set():
-                raise MachineCannot(f"{folder.root}: another process has taken this run over; its ranks here were ended")
+                raise MachineCannot(
+                    f"{folder.root}: another process has taken this run over; its ranks here were ended"
+                )
             progress.watch()
 
         return run_attempt(attempt, plan, lease.token, watch=watch, say=progress.say)
@@ -155,13 +158,14 @@ def _refuse_small_disk(folder: RunFolder, plan: Plan) -> None:
 def _open_attempt(folder: RunFolder, recipe: Recipe, plan: Plan) -> AttemptFolder:
     """The plan is on disk before anything starts."""
     from biodist.config.writing import recipe_yaml
+    from biodist.plan.plan import write_plan
     from biodist.run.durable import write_text
     from biodist.run.provenance import provenance
 
     write_text(folder.recipe, recipe_yaml(recipe))
     provenance({"data": plan.data.fingerprint}).save(folder.provenance)
     attempt = folder.new_attempt()
-    write_text(attempt.plan, plan.model_dump_json(indent=1) + "\n")
+    write_plan(plan, attempt.plan)
     return attempt
 
 

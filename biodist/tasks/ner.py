@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForTokenClassification, PretrainedConfig
+from transformers import AutoModelForTokenClassification, PretrainedConfig, PreTrainedModel
 
 from biodist.data.store import SampleStore
+from biodist.errors import Problem, UserError
 from biodist.tasks.protocol import Decoded
 
 IGNORED = -100  # a position that is no word's first piece, or belongs to another window
+
+
+def refuse_foreign_weights(model: PreTrainedModel, folder: str, found: Mapping[str, Any]) -> None:
+    """A new head is drawn at random; an encoder that would be is refused: its weights are not in the folder.
+
+    Raises:
+        UserError: naming the folder, how many weights it lacks, and the first.
+    """
+    encoder = f"{model.base_model_prefix}."
+    missing = sorted(name for name in found["missing_keys"] if name.startswith(encoder))
+    odd = sorted(str(entry[0]) for entry in found["mismatched_keys"] if str(entry[0]).startswith(encoder))
+    if missing or odd:
+        what = f"lacks {len(missing)} of the encoder's weights and has {len(odd)} of another shape"
+        first = (missing or odd)[0]
+        raise UserError(Problem(folder, f"{what}, {first} the first", "name the folder of a whole encoder"))
 
 
 class EntityTask:
@@ -22,12 +39,23 @@ class EntityTask:
         self.tags = tuple(tags)
         self.types = tuple(tag[2:] for tag in tags if tag.startswith("B-"))
 
-    def build(self, config: PretrainedConfig, weights: str | None) -> nn.Module:
+    def build(self, config: PretrainedConfig, weights: str | None) -> PreTrainedModel:
         if weights is None:
-            return AutoModelForTokenClassification.from_config(config, dtype=torch.float32)
-        model: nn.Module = AutoModelForTokenClassification.from_pretrained(
-            weights, config=config, dtype=torch.float32, local_files_only=True, weights_only=True
+            fresh: PreTrainedModel = AutoModelForTokenClassification.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=torch.float32
+            )
+            return fresh
+        model: PreTrainedModel
+        model, found = AutoModelForTokenClassification.from_pretrained(
+            weights,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            weights_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
+        refuse_foreign_weights(model, weights, found)
         return model
 
     def loss_sum(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from torch import Tensor, nn
-from transformers import PretrainedConfig
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
 
 from biodist.data.store import SampleStore
 
@@ -25,7 +25,7 @@ class Decoded:
 class Task(Protocol):
     """The differences between tasks. One object a run; it holds no state of the training."""
 
-    def build(self, config: PretrainedConfig, weights: str | None) -> nn.Module:
+    def build(self, config: PretrainedConfig, weights: str | None) -> PreTrainedModel:
         """The encoder with its head: from ``weights`` (a local folder), or from nothing."""
 
     def loss_sum(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from transformers import PreTrainedModel
+
 from biodist.checkpoint.export import export
 from biodist.data.store import SampleStore
 from biodist.errors import EXIT_DONE, EXIT_STOPPED, RunFailed
@@ -21,8 +23,6 @@ from biodist.tasks.protocol import Task
 from biodist.training.chance import exact_arithmetic
 from biodist.training.collator import Collator
 from biodist.training.collective import build_collective
-from torch import nn
-
 from biodist.training.encoder import build_model, collator_of, export_config
 from biodist.training.engine import Engine
 from biodist.training.evaluation import evaluate
@@ -148,7 +148,12 @@ class Attempt:
         return tuple(json.loads(plan.read_text(encoding="utf-8"))["batch"]["micro_batch"] for plan in plans)
 
     def _write_result(
-        self, status: Literal["finished", "stopped"], steps: int, weights: str | None, best: int | None, metrics: dict[str, Any]
+        self,
+        status: Literal["finished", "stopped"],
+        steps: int,
+        weights: str | None,
+        best: int | None,
+        metrics: dict[str, Any],
     ) -> None:
         totals = self.recorder.totals
         result = Result(
@@ -188,9 +193,7 @@ def run_attempt(placement: Placement, plan: Plan, control: Control, stop: StopFl
         engine = Engine(model, plan, placement)
         collator = collator_of(plan, model)
         saver = Saver(folder, engine, control, placement, recorder)
-        attempt = Attempt(
-            folder, plan, task, engine, collator, stores, control, recorder, saver, stop, watchdog
-        )
+        attempt = Attempt(folder, plan, task, engine, collator, stores, control, recorder, saver, stop, watchdog)
         return attempt.live()
     finally:
         recorder.close()
@@ -202,7 +205,7 @@ def _same_plan(plan: Plan, control: Control) -> None:
         raise RunFailed("the ranks were started with different plans")
 
 
-def _keep_encoder(folder: Path, tokenizer: Path, model: nn.Module) -> None:
+def _keep_encoder(folder: Path, tokenizer: Path, model: PreTrainedModel) -> None:
     """Config and tokenizer go into the run, so that it can be exported when the caches are gone."""
     remove_tree(folder)
     shutil.copytree(tokenizer, folder)

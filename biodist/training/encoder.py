@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-from transformers import AutoConfig, BertConfig, PretrainedConfig
+from transformers import AutoConfig, BertConfig, PretrainedConfig, PreTrainedModel
 
 from biodist.errors import RunFailed
 from biodist.plan.plan import Plan
@@ -59,7 +58,7 @@ def _scratch_config(plan: Plan, naming: dict[str, Any]) -> BertConfig:
     )
 
 
-def build_model(plan: Plan, task: Task) -> nn.Module:
+def build_model(plan: Plan, task: Task) -> PreTrainedModel:
     """The encoder with its head, the same first weights on every rank, its attention as the plan says.
 
     Raises:
@@ -71,7 +70,7 @@ def build_model(plan: Plan, task: Task) -> nn.Module:
     return model
 
 
-def use_planned_attention(model: nn.Module, plan: Plan) -> None:
+def use_planned_attention(model: PreTrainedModel, plan: Plan) -> None:
     """Attention over unpadded rows where the plan says so, proven on a probe; else the library's own.
 
     Raises:
@@ -91,7 +90,7 @@ def use_planned_attention(model: nn.Module, plan: Plan) -> None:
         )
 
 
-def collator_of(plan: Plan, model: nn.Module) -> Collator:
+def collator_of(plan: Plan, model: PreTrainedModel) -> Collator:
     """How this model wants its batches."""
     return Collator(
         padding=plan.padding, pad_id=pad_id(Path(plan.data.tokenizer)), position_offset=position_offset(model)
@@ -109,7 +108,7 @@ def pad_id(tokenizer: Path) -> int:
     return found if found is not None else 0
 
 
-def export_config(model: nn.Module) -> str:
+def export_config(model: PreTrainedModel) -> str:
     """The text of ``config.json`` beside exported weights: ours in nothing but what the model says of itself."""
     config = copy.deepcopy(model.config)
     config.architectures = [type(model).__name__]

@@ -74,7 +74,7 @@ def _score(
         if counted != store.windows or len(together) != store.windows:
             raise RunFailed(f"evaluation saw {counted} windows, {len(together)} of them different, of {store.windows}")
         truth = task.decode(store, together)
-        metrics = entity_scores(truth.gold, truth.predicted, truth.types)
+        metrics = dict(entity_scores(truth.gold, truth.predicted, truth.types))
         metrics["loss"] = sum(loss for _, loss in parts) / max(1, int(store.targets.sum()))
     shared = control.share(metrics)
     assert shared is not None

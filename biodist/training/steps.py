@@ -198,7 +198,8 @@ def reached_ids(store: SampleStore, windows: np.ndarray) -> list[str]:
         if len(often) == 1:
             ids += [store.sample_id(sample)] * often.pop()
         else:
-            ids += [f"{store.sample_id(sample)}#{w - first}" for w in range(first, after) for _ in range(came.get(w, 0))]
+            name = store.sample_id(sample)
+            ids += [f"{name}#{window - first}" for window in range(first, after) for _ in range(came.get(window, 0))]
     return ids
 
 
@@ -217,4 +218,3 @@ def _hold_to_plan(done: StepDone, store: SampleStore, assignment: Assignment) ->
             f"step {done.step}: loss {done.loss}, gradient norm {done.grad_norm}: not a number. Samples of this step: "
             f"{ids}. Nothing of this step was saved; lower train.learning_rate or use train.precision=fp32"
         )
-

@@ -12,6 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Sequence
+from typing import Literal
 
 from biodist.errors import EXIT_FAILED, BiodistError
 from biodist.plan.plan import Plan
@@ -53,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(placement, plan, stop, watchdog)
         except Exception as error:
             code = error.exit_code if isinstance(error, BiodistError) else EXIT_FAILED
-            kind = "connection" if _is_consequence(error) else "error"
-            _record(attempt, placement.rank, kind, _said(error), code)
+            consequence = _is_consequence(error)
+            _record(attempt, placement.rank, "connection" if consequence else "error", _said(error), code)
             if isinstance(error, BiodistError):
                 print(f"rank {placement.rank}: {error}", file=sys.stderr)  # noqa: T201
             else:
@@ -95,8 +96,10 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, BiodistError) else f"{type(error).__name__}: {error}"
 
 
-def _record(attempt: AttemptFolder, rank: int, kind: str, message: str, exit_code: int) -> None:
-    failure = Failure(rank=rank, time=time.time(), kind=kind, message=message, exit_code=exit_code)  # type: ignore[arg-type]
+def _record(
+    attempt: AttemptFolder, rank: int, kind: Literal["error", "connection", "hang"], message: str, exit_code: int
+) -> None:
+    failure = Failure(rank=rank, time=time.time(), kind=kind, message=message, exit_code=exit_code)
     try:
         failure.save(attempt.failure(rank))
     except OSError as error:  # a full disk must not hide the failure itself

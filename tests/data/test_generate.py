@@ -6,13 +6,15 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from biodist.cli.quickstart import baseline_table, prepare_corpus
 from biodist.data.generate import LABELS, SIZES, SPLITS, corpus, files, generate, morphemes, phrases
 from biodist.data.generate.draw import Draw
 from biodist.data.generate.splits import owner
+from biodist.errors import MachineCannot
 
 pytestmark = pytest.mark.timeout(60)
 
-DIGESTS = {}
+DIGESTS = {"train.tsv": "2007c0fe502d13d4", "validation.tsv": "ab0bed977ee206eb", "test.tsv": "b872d3fccd7ba2fd"}
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,30 @@ def test_generate_writes_three_whole_files(tmp_path):
     for name, text in files(train=30, validation=10, test=20).items():
         assert (folder / name).read_text(encoding="utf-8") == text
         assert text.endswith("\n\n") and text.count("\n\n") == {"train": 30, "validation": 10, "test": 20}[name[:-4]]
+
+
+def test_the_command_writes_only_what_is_missing_or_different(tmp_path):
+    folder = tmp_path / "quickstart-data"
+    assert prepare_corpus(folder)
+    assert not prepare_corpus(folder)
+    path = folder / "test.tsv"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert prepare_corpus(folder)
+    assert path.read_bytes() == whole
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(MachineCannot, match="taken"):
+        prepare_corpus(tmp_path / "taken")
+
+
+def test_the_table_scores_both_baselines_on_the_files(tmp_path):
+    generate(tmp_path, train=200, validation=5, test=40)
+    dictionary, linear = baseline_table(tmp_path)
+    assert (dictionary.name, linear.name) == ("dictionary", "linear")
+    assert dictionary.f1 == 0.0 and 0 < linear.f1 < 1
 
 
 def test_files_are_valid_iob2():
@@ -137,6 +163,15 @@ def test_every_type_has_single_words_several_words_and_codes(sentences, split):
             shapes[kind, "code" if code else "word" if end - start == 1 else "words"] += 1
     assert {kind for kind, _ in shapes} == set(LABELS)
     assert all(shapes[kind, shape] >= 15 for kind in LABELS for shape in ("code", "word", "words"))
+
+
+def test_the_splits_are_alike(sentences):
+    """The share of long names is the same: else test would be easier than train, or harder."""
+    shares = {}
+    for split in SPLITS:
+        lengths = [end - start for sentence in sentences[split] for _, start, end in mentions(sentence)]
+        shares[split] = sum(length > 1 for length in lengths) / len(lengths)
+    assert max(shares.values()) - min(shares.values()) < 0.05
 
 
 @pytest.mark.parametrize("split", SPLITS)
