@@ -23,6 +23,8 @@ from biodist.training.placement import Placement
 from biodist.training.stopping import StopFlag
 from biodist.training.watchdog import Watchdog
 
+FailureKind = Literal["error", "connection", "hang"]
+
 # What gloo and NCCL say when another rank went away: a consequence, not a cause.
 CONNECTION_WORDS = (
     "connection closed by peer",

@@ -1,0 +1,223 @@
+"""The program that one rank of a test's process group runs: training jobs, one after another in one group.
+
+``python jobs.py FOLDER RANK WORLD_SIZE PARENT`` reads a list of `Job` from FOLDER/argument.json and writes what became
+of each, by name, to FOLDER/result-RANK.json.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from biodist.checkpoint.export import export
+from biodist.checkpoint.fragments import training_state
+from biodist.checkpoint.loading import load, newest_verified
+from biodist.checkpoint.manifest import Cursor
+from biodist.checkpoint.reading import Checkpoint
+from biodist.checkpoint.saving import Moment, save
+from biodist.data.store import SampleStore
+from biodist.errors import BiodistError
+from biodist.plan.plan import Plan
+from biodist.run.durable import write_json
+from biodist.run.folder import AttemptFolder, RunFolder
+from biodist.run.tether import tether
+from biodist.tasks.choice import task_of
+from biodist.training.batch import Batch
+from biodist.training.collective import build_collective
+from biodist.training.collator import Collator
+from biodist.training.encoder import build_model, collator_of, export_config
+from biodist.training.engine import Engine
+from biodist.training.group import Control, process_group
+from biodist.training.placement import Placement
+from biodist.training.recorder import Recorder
+from biodist.training.steps import training_steps
+from biodist.training.stopping import StopFlag
+from biodist.training.watchdog import Watchdog
+
+
+@dataclass(frozen=True)
+class Job:
+    """One engine's life."""
+
+    name: str
+    plan: Plan
+    until: int  # the last step
+    load: str | None = None  # folder of checkpoints: goes on from the newest
+    saves: dict[str, str] = field(default_factory=dict)  # step -> folder of checkpoints to save it in
+    run: str | None = None  # folder of a run that gets samples.jsonl and metrics.jsonl
+    tamper: str | None = None  # skip | repeat | swap | window
+    logits: str | None = None  # file for the logits of the first windows after the last step, with model/ beside it
+
+
+@dataclass
+class Said:
+    """What became of a job."""
+
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    error: str | None = None
+
+
+class Tampering:
+    """A loader that cheats in the first micro-batch where it can."""
+
+    def __init__(self, collator: Collator, kind: str):
+        self._collator, self._kind, self._done = collator, kind, False
+
+    def collate(self, store: SampleStore, numbers: Sequence[int] | np.ndarray) -> Batch:
+        given = np.asarray(numbers)
+        if not self._done:
+            changed = self._cheat(store, given)
+            self._done = len(changed) != len(given) or bool((changed != given).any())
+            given = changed
+        return self._collator.collate(store, given)
+
+    def _cheat(self, store: SampleStore, numbers: np.ndarray) -> np.ndarray:
+        windows = np.diff(store.first_window)[store.sample_of[numbers]]  # of the sample that each belongs to
+        match self._kind:
+            case "skip" if len(numbers) > 1 and windows[-1] == 1:
+                return numbers[:-1]
+            case "repeat":
+                return np.concatenate([numbers, numbers[:1]])
+            case "swap":
+                return np.concatenate([numbers[:-1], [(numbers[-1] + 1) % store.windows]])
+            case "window" if len(numbers) > 1 and (windows > 1).any():
+                return np.delete(numbers, int(np.argmax(windows > 1)))
+        return numbers
+
+
+def main() -> None:
+    folder, rank, world_size, parent = Path(sys.argv[1]), *map(int, sys.argv[2:5])
+    tether(parent)
+    torch.set_num_threads(1)
+    given = json.loads((folder / "argument.json").read_text())
+    jobs = [Job(**{**one, "plan": Plan.model_validate(one["plan"])}) for one in given]
+    said: dict[str, Any] = {}
+    placement = Placement(folder, rank, rank, world_size, f"file://{folder}/rendezvous", "", parent)
+    # One process under ddp has no group, so such jobs come before a group is there.
+    for _, some in groupby(sorted(jobs, key=_needs_group), _needs_group):
+        group = list(some)
+        with process_group(group[0].plan, placement) as control, Watchdog(120, lambda doing: None) as watchdog:
+            if any(job.plan.zero_stage for job in group):
+                build_collective(lambda line: None)
+            for job in group:
+                said[job.name] = asdict(live(job, placement, control, watchdog))
+                _forget_engine()
+    write_json(folder / f"result-{rank}.json", said)
+
+
+def _needs_group(job: Job) -> bool:
+    return job.plan.machine.world_size > 1 or job.plan.zero_stage > 0
+
+
+def _forget_engine() -> None:
+    """Accelerate's own state lasts as long as the process; the next engine must find none."""
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+    for name in ("ACCELERATE_USE_CPU", "ACCELERATE_USE_DEEPSPEED"):
+        os.environ.pop(name, None)
+    gc.collect()
+
+
+def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -> Said:
+    said = Said()
+    task = task_of(job.plan)
+    model = build_model(job.plan, task)
+    collator = collator_of(job.plan, model)
+    store = SampleStore.open(job.plan.data, "train")
+    recorder = None
+    try:
+        engine = Engine(model, job.plan, placement)
+        state = training_state(
+            job.plan.strategy,
+            engine.parameters,
+            engine.zero_optimizer or engine.optimizer.optimizer,
+            control.rank,
+            control.world_size,
+        )
+        done = 0
+        if job.load:
+            found = newest_verified(Path(job.load), control).checkpoint
+            assert found is not None
+            load(found, state)
+            done = found.step
+        if job.run:
+            recorder = Recorder(_attempt(Path(job.run), control), job.plan, placement)
+            recorder.resume(done)
+
+        def save_if_asked(step: int) -> None:
+            if folder := job.saves.get(str(step)):
+                save(Path(folder), _moment(job.plan, step), state.owned(), control, lambda: None)
+
+        save_if_asked(done)
+        loader: Any = Tampering(collator, job.tamper) if job.tamper and control.rank == 0 else collator
+        steps = training_steps(engine, task, store, loader, control, StopFlag(), watchdog, done)
+        for result in steps if done < job.until else ():
+            said.losses.append(result.loss)
+            said.norms.append(result.grad_norm)
+            said.rates.append(result.learning_rate)
+            said.digests.append(result.digest)
+            said.counts.append(result.count)
+            if recorder:
+                recorder.step(result)
+            save_if_asked(result.step)
+            if result.step == job.until:
+                break
+        if job.logits:
+            _export(job, engine, collator, store, control, placement)
+    except BiodistError as error:
+        said.error = str(error)
+    finally:
+        if recorder:
+            recorder.close()
+    return said
+
+
+def _attempt(run: Path, control: Control) -> AttemptFolder:
+    number = control.share(RunFolder.prepare(run).new_attempt().number if control.rank == 0 else 0)
+    return AttemptFolder(run / "attempts" / f"{number:04d}")
+
+
+def _moment(plan: Plan, step: int) -> Moment:
+    cursor = Cursor(epoch=1 + (step - 1) // plan.batch.steps_per_epoch, step_of_epoch=step)
+    return Moment(step, cursor, 1, plan.strategy, plan.core_digest, plan.data.fingerprint)
+
+
+def _export(
+    job: Job, engine: Engine, collator: Collator, store: SampleStore, control: Control, placement: Placement
+) -> None:
+    """Logits of the engine's own model, and the folder that a user would load."""
+    assert job.logits
+    there = Path(job.logits)
+    engine.scorer.eval()
+    with torch.no_grad():
+        batch = collator.collate(store, [0, 1, 2])
+        logits = engine.scorer(batch)
+    if placement.leads:
+        np.savez(there, logits=logits.numpy(), input_ids=batch.input_ids.numpy(), lengths=np.array(batch.lengths))
+        encoder = there.with_name("encoder")
+        encoder.mkdir()
+        (encoder / "config.json").write_text(export_config(engine.model))
+        found = newest_verified(Path(job.saves[str(job.until)]), Control(0, 1, None)).checkpoint
+        assert isinstance(found, Checkpoint)
+        export(found, encoder, there.with_name("model"))
+    control.share(None)
+
+
+if __name__ == "__main__":
+    main()
