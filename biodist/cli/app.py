@@ -13,6 +13,7 @@ from biodist.cli.evaluate import evaluate
 from biodist.cli.plan import plan
 from biodist.cli.quickstart import quickstart
 from biodist.cli.recipes import recipe, recipes
+from biodist.cli.resume import resume
 from biodist.cli.say import complain
 from biodist.cli.train import train
 from biodist.errors import EXIT_INTERRUPTED, BiodistError
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(quickstart)
 app.command()(train)
+app.command()(resume)
 app.command()(plan)
 app.command()(evaluate)
 app.command()(export)

@@ -158,17 +158,23 @@ def _exchange(
 ) -> _Said:
     """One small collective a step: losses, the wish to stop, and the window numbers that went through forward."""
     own = torch.cat([w.cpu() for w in reached]) if reached else torch.empty(0, dtype=torch.int64)
-    row = torch.full((4 + most_windows,), -1, dtype=torch.int64)
-    row[0], row[1] = _bits(loss), _bits(grad_norm)
-    row[2], row[3] = int(stop), len(own)
-    row[4 : 4 + len(own)] = own
-    rows = control.gather_rows(row)
+    head = [_bits(loss), _bits(grad_norm), int(stop), len(own)]
+    rows = control.gather_rows(_row(head, own, most_windows))
+    if (most := int(rows[:, 3].max())) > most_windows:  # a loader that repeats: everybody must see what came
+        rows = control.gather_rows(_row(head, own, most))
     return _Said(
         loss=math.fsum(_number(int(bits)) for bits in rows[:, 0]) if _finite(rows) else math.nan,
         grad_norm=_number(int(rows[0, 1])),
         stop=bool(rows[:, 2].any()),
         windows=np.concatenate([r[4 : 4 + int(r[3])].numpy() for r in rows]),
     )
+
+
+def _row(head: list[int], windows: torch.Tensor, room: int) -> torch.Tensor:
+    row = torch.full((len(head) + room,), -1, dtype=torch.int64)
+    row[: len(head)] = torch.tensor(head, dtype=torch.int64)
+    row[len(head) : len(head) + len(windows)] = windows[:room]
+    return row
 
 
 def _finite(rows: torch.Tensor) -> bool:

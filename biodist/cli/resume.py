@@ -1,0 +1,32 @@
+"""``biodist resume``: goes on with a run, here or on another number of processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from biodist.errors import Problem, UserError
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[KEY=VALUE]...", help="Changes outside the core: distributed.strategy=zero3."),
+    ] = None,
+    nproc: Annotated[Optional[int], typer.Option(min=1, help="Processes; the number of GPUs, or 1.")] = None,  # noqa: UP045
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Goes on from the newest checkpoint that verifies, with the recipe in the run's folder.
+
+    Processes, strategy and micro-batch are decided anew; what identifies the run (its core) cannot change.
+    """
+    from biodist.cli.train import train_recipe
+    from biodist.run.folder import RunFolder
+
+    folder = RunFolder(run.absolute())
+    if not folder.recipe.exists():
+        raise UserError(Problem(str(run), "is no run's folder", "name a folder that `biodist train` made"))
+    raise typer.Exit(train_recipe(str(folder.recipe), tuple(overrides or ()), folder.root, nproc, device))
