@@ -64,18 +64,25 @@ def save(
     staging = folder / f"{STAGING}{moment.attempt:04d}-{PREFIX}{moment.step:08d}"
     _agree(ranks, lambda: _make_staging(staging) if ranks.rank == 0 else None)
     written = ranks.gather(_write_own(staging, fragments, ranks))
-    failed = [f"rank {rank}: {w.error}" for rank, w in enumerate(written) if w.error]
-    if failed:
+    try:
+        _refuse_unwritten(folder, moment.step, written)
+        manifest = _manifest(moment, written)
+        _agree(ranks, lambda: _publish(folder, staging, manifest, may_publish) if ranks.rank == 0 else None)
+    except BaseException:
         if ranks.rank == 0:
             shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return manifest
+
+
+def _refuse_unwritten(folder: Path, step: int, written: list[_Written]) -> None:
+    failed = [f"rank {rank}: {w.error}" for rank, w in enumerate(written) if w.error]
+    if failed:
         raise RunFailed(
-            f"the checkpoint of step {moment.step} could not be written to {folder}; earlier ones are untouched. "
+            f"the checkpoint of step {step} could not be written to {folder}; earlier ones are untouched. "
             + "; ".join(failed)
             + ". Make room (biodist checkpoints RUN list), then run the same command again."
         )
-    manifest = _manifest(moment, written)
-    _agree(ranks, lambda: _publish(folder, staging, manifest, may_publish) if ranks.rank == 0 else None)
-    return manifest
 
 
 def _make_staging(staging: Path) -> None:
@@ -86,21 +93,25 @@ def _make_staging(staging: Path) -> None:
 def _write_own(staging: Path, fragments: Iterable[Fragment], ranks: Ranks) -> _Written:
     """Writes this rank's shard; an error is returned, not raised, so that the others hear of it."""
     name = f"shard-{ranks.rank:05d}-of-{ranks.world_size:05d}.safetensors"
-    own = list(fragments)
-    pieces = tuple((f.name, f.shape, f.start, f.count) for f in own)
-    entries = [
+    try:
+        own = list(fragments)
+        shard = write_shard(staging / name, [entry for fragment in own for entry in _entries(fragment)])
+        return _Written(name, shard, tuple((f.name, f.shape, f.start, f.count) for f in own), None)
+    except OSError as error:
+        return _Written(name, None, (), f"{error.strerror or error} ({staging / name})")
+    except Exception as error:
+        return _Written(name, None, (), f"{type(error).__name__}: {error} ({staging / name})")
+
+
+def _entries(fragment: Fragment) -> list[Entry]:
+    return [
         Entry(
             tensor_name(part, fragment.name, fragment.start),
             (fragment.count,),
             lambda tensor=tensor: in_chunks(tensor.detach().cpu().numpy()),  # type: ignore[misc]
         )
-        for fragment in own
         for part, tensor in fragment.parts().items()
     ]
-    try:
-        return _Written(name, write_shard(staging / name, entries), pieces, None)
-    except OSError as error:
-        return _Written(name, None, (), f"{error.strerror or error} ({staging / name})")
 
 
 def _manifest(moment: Moment, written: list[_Written]) -> Manifest:

@@ -151,8 +151,6 @@ def _notices(
         notices.append("train.precision: fp16 needs a GPU; bf16 is used instead")
     if wanted == "bf16" and any(gpu.compute_capability < BF16_CAPABILITY for gpu in machine.gpus[: where.world_size]):
         notices.append(f"train.precision: {where.device_name} has no bf16 of its own and is slow at it; fp16 is faster")
-    if recipe.checkpoint.asynchronous:
-        notices.append("checkpoint.asynchronous: this version writes checkpoints while training waits")
     if where.device == "cpu" and where.world_size > machine.cores:
         notices.append(f"{where.world_size} processes share {machine.cores} cores: fewer processes would be faster")
     if recipe.train.global_batch > train.samples:

@@ -67,11 +67,12 @@ class Attempt:
                 self.watchdog.beat(f"saving step {result.step}")
                 self.saver.save(result.step)
             if result.stop:
+                self.saver.settle(result.step)
                 self._stopped(result.step)
                 return EXIT_STOPPED
             self._score_if_due(result.step)
-            if self._saves_at(result.step):
-                self.saver.retain()
+        self.watchdog.beat("waiting for the last checkpoint")
+        self.saver.settle(self.plan.batch.total_steps)
         self._finish()
         return EXIT_DONE
 

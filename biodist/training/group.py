@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -24,7 +24,8 @@ class Control:
 
     rank: int
     world_size: int
-    group: dist.ProcessGroup | None  # None when alone
+    group: dist.ProcessGroup | None = None  # None when alone
+    timeout: timedelta | None = None
 
     def gather_rows(self, row: torch.Tensor) -> torch.Tensor:
         """Every rank's int64 row of equal length, as (world_size, length)."""
@@ -50,6 +51,12 @@ class Control:
         dist.broadcast_object_list(box, src=0, group=self.group)
         return box[0]
 
+    def twin(self) -> Control:
+        """The same ranks over a group of its own, for a thread whose collectives must not mix with these."""
+        if self.group is None:
+            return self
+        return replace(self, group=dist.new_group(backend="gloo", timeout=self.timeout))
+
     def barrier(self) -> None:
         """Waits for every rank."""
         if self.group is not None:
@@ -64,7 +71,7 @@ def process_group(plan: Plan, placement: Placement) -> Iterator[Control]:
     Accelerate would wrap the model for peers that are not there.
     """
     if placement.world_size == 1 and not plan.zero_stage:
-        yield Control(0, 1, None)
+        yield Control(0, 1)
         return
     os.environ.update(
         RANK=str(placement.rank),
@@ -86,6 +93,6 @@ def process_group(plan: Plan, placement: Placement) -> Iterator[Control]:
     )
     group = dist.new_group(backend="gloo", timeout=timeout) if placement.world_size > 1 else None
     try:
-        yield Control(placement.rank, placement.world_size, group)
+        yield Control(placement.rank, placement.world_size, group, timeout)
     finally:
         dist.destroy_process_group()

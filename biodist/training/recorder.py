@@ -17,6 +17,7 @@ from biodist.training.placement import Placement
 from biodist.training.steps import StepDone
 
 VALIDATION = "validation"
+CHECKPOINT = "checkpoint"
 
 
 class Recorder:
@@ -81,9 +82,21 @@ class Recorder:
         if split == VALIDATION:
             self._scores[step] = float(values[self._plan.recipe.evaluate.metric])
 
-    def saved(self, step: int, **fields: Any) -> None:
-        """A checkpoint was published."""
-        self._log.write("saved", step=step, **fields)
+    def saved(self, step: int, saved_step: int, bytes: int, seconds: float, stall_seconds: float) -> None:
+        """The checkpoint of ``saved_step`` was published; said after ``step``, the last one trained.
+
+        ``seconds`` from its start to its publication; ``stall_seconds`` of them the loop stood still.
+        """
+        self._log.write("saved", step=saved_step, bytes=bytes, seconds=seconds, stall_seconds=stall_seconds)
+        cost = {
+            "checkpoint_step": saved_step,
+            "checkpoint_bytes": bytes,
+            "checkpoint_seconds": seconds,
+            "checkpoint_stall_seconds": stall_seconds,
+        }
+        if self._stream is not None:
+            self._log.scalars(step, CHECKPOINT, cost)
+            self._stream.scalars(step, CHECKPOINT, cost)
 
     def finished(self, step: int) -> None:
         self._log.write("finished", step=step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from biodist.checkpoint.background import BackgroundSave, Snapshot
 from biodist.checkpoint.fragments import TrainingState, training_state
 from biodist.checkpoint.loading import load, newest_verified, refuse_foreign
 from biodist.checkpoint.manifest import Cursor
@@ -20,7 +21,11 @@ from biodist.training.recorder import Recorder
 
 
 class Saver:
-    """Saves and loads one engine's state. Every method is collective: each rank calls it."""
+    """Saves and loads one engine's state. Every method is collective: each rank calls it, in the same order.
+
+    A save copies the state and hands it to a thread (``checkpoint.asynchronous``), whose ranks talk over a group of
+    their own; ``settle`` waits for it. At most one is under way.
+    """
 
     def __init__(
         self, attempt: AttemptFolder, engine: Engine, control: Control, placement: Placement, recorder: Recorder
@@ -29,12 +34,16 @@ class Saver:
         self._run = attempt.run
         self._plan = engine.plan
         self._control = control
+        self._writers = control.twin()
         self._lease = placement.lease
         self._recorder = recorder
         optimizer = engine.zero_optimizer or engine.optimizer.optimizer
         self._state: TrainingState = training_state(
             engine.plan.strategy, engine.parameters, optimizer, control.rank, control.world_size
         )
+        self._snapshot = Snapshot()
+        self._background = BackgroundSave()
+        self._stall_s = 0.0  # what the save under way cost the loop so far
 
     def resume(self) -> int:
         """Loads the newest checkpoint that verifies; gives its step, 0 for a fresh start.
@@ -56,7 +65,12 @@ class Saver:
         return found.checkpoint.step
 
     def save(self, step: int) -> None:
-        """Publishes a checkpoint of ``step``."""
+        """Begins a checkpoint of ``step``, after the one before is published.
+
+        Raises:
+            RunFailed: the one before could not be written.
+        """
+        self.settle(step)
         began = time.perf_counter()
         self._recorder.sync()
         self._recorder.phase("saving", step=step)
@@ -69,12 +83,30 @@ class Saver:
             core_digest=self._plan.core_digest,
             data_fingerprint=self._plan.data.fingerprint,
         )
-        manifest = save(self._run.checkpoints, moment, self._state.owned(), self._control, self._may_publish)
-        seconds = time.perf_counter() - began
-        self._recorder.saved(step, bytes=manifest.bytes, seconds=seconds, stall_seconds=seconds)
+        copied = self._snapshot.take(self._state.owned())
+        folder, writers = self._run.checkpoints, self._writers
+        self._background.start(lambda: save(folder, moment, copied, writers, self._may_publish))
+        self._stall_s = time.perf_counter() - began
+        if not self._plan.recipe.checkpoint.asynchronous:
+            self.settle(step)
 
-    def retain(self) -> None:
-        """Deletes what the recipe does not keep. The newest is always kept."""
+    def settle(self, step: int) -> None:
+        """Waits until the save under way is published, and deletes what the recipe does not keep.
+
+        ``step`` is the last one trained: where the checkpoint's cost goes on record.
+
+        Raises:
+            RunFailed: it could not be written.
+        """
+        began = time.perf_counter()
+        saved = self._background.wait()
+        if saved is None:
+            return
+        stall = self._stall_s + time.perf_counter() - began
+        self._recorder.saved(step, saved.manifest.step, saved.manifest.bytes, saved.seconds, stall)
+        self._retain()
+
+    def _retain(self) -> None:
         if self._control.rank == 0:
             self._may_publish()
             there = checkpoints_in(self._run.checkpoints)

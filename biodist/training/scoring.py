@@ -41,7 +41,7 @@ def score_run(run: RunFolder, splits: Sequence[str] = ()) -> dict[str, dict[str,
     scorer = Scorer(model, plan)
     if plan.machine.device == "cuda" and torch.cuda.is_available():
         scorer.to("cuda")
-    control = Control(0, 1, None)
+    control = Control(0, 1)
 
     def hung(doing: str) -> None:
         raise RunFailed(doing)

@@ -78,12 +78,10 @@ def test_fp16_without_a_gpu_is_bf16_and_said(
     assert decide(recipe, index, model, gpu_node).precision == "fp16"
 
 
-def test_synchronous_checkpoints_are_said(
+def test_a_plan_that_is_the_recipes_has_nothing_to_say(
     recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine
 ) -> None:
-    assert any("asynchronous" in notice for notice in decide(recipe_of(), index, model, laptop).notices)
-    plain = decide(recipe_of(checkpoint={"asynchronous": False}), index, model, laptop)
-    assert plain.notices == ()
+    assert decide(recipe_of(), index, model, laptop).notices == ()
 
 
 def test_a_batch_larger_than_the_corpus(

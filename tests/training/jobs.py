@@ -33,8 +33,8 @@ from biodist.run.folder import AttemptFolder, RunFolder
 from biodist.run.tether import tether
 from biodist.tasks.choice import task_of
 from biodist.training.batch import Batch
-from biodist.training.collective import build_collective
 from biodist.training.collator import Collator
+from biodist.training.collective import build_collective
 from biodist.training.encoder import build_model, collator_of, export_config
 from biodist.training.engine import Engine
 from biodist.training.group import Control, process_group
@@ -43,6 +43,8 @@ from biodist.training.recorder import Recorder
 from biodist.training.steps import training_steps
 from biodist.training.stopping import StopFlag
 from biodist.training.watchdog import Watchdog
+
+LINEAR = torch.nn.functional.linear
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,17 @@ def _needs_group(job: Job) -> bool:
 
 
 def _forget_engine() -> None:
-    """Accelerate's own state lasts as long as the process; the next engine must find none."""
+    """What Accelerate and DeepSpeed leave in a process for good, though a run has one engine: the next must find none.
+
+    ZeRO-3 replaces torch's ``linear``. Its gradients come in another order, and ZeRO-2 sums them in that order.
+    """
     from accelerate.state import AcceleratorState, GradientState
 
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
     for name in ("ACCELERATE_USE_CPU", "ACCELERATE_USE_DEEPSPEED"):
         os.environ.pop(name, None)
+    torch.nn.functional.linear = LINEAR
     gc.collect()
 
 
