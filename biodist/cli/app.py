@@ -7,7 +7,7 @@ import sys
 import typer
 
 from biodist import __version__
-from biodist.cli.checkpoints import export
+from biodist.cli.checkpoints import checkpoints, export
 from biodist.cli.data import data_app
 from biodist.cli.evaluate import evaluate
 from biodist.cli.plan import plan
@@ -32,6 +32,7 @@ app.command()(train)
 app.command()(resume)
 app.command()(plan)
 app.command()(evaluate)
+app.command()(checkpoints)
 app.command()(export)
 app.command()(recipes)
 app.command()(recipe)

@@ -47,6 +47,7 @@ def train_recipe(
 
     ``baselines`` are scores of other taggers on the same test split, asked for when there is a table to show.
     """
+    from biodist.cli.early_stop import early_stop
     from biodist.config.core import core_digest
     from biodist.config.loading import load_recipe
     from biodist.run.folder import RunFolder, run_root
@@ -59,7 +60,7 @@ def train_recipe(
     if _is_finished(folder):
         _say_finished(folder, baselines)
         return EXIT_DONE
-    with Lease.acquire(folder) as lease:
+    with early_stop(), Lease.acquire(folder) as lease:
         if _is_finished(folder):  # the other writer finished while this one waited for the lease
             _say_finished(folder, baselines)
             return EXIT_DONE

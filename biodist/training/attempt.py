@@ -31,7 +31,7 @@ from biodist.training.placement import Placement
 from biodist.training.recorder import VALIDATION, Recorder
 from biodist.training.saver import Saver
 from biodist.training.steps import StepDone, training_steps
-from biodist.training.stopping import StopFlag
+from biodist.training.stopping import StopAgreed, StopFlag
 from biodist.training.watchdog import Watchdog
 
 TEST = "test"
@@ -55,10 +55,27 @@ class Attempt:
 
     def live(self) -> int:
         """Trains to the end or to a wish to stop; gives the exit code."""
+        try:
+            self._train()
+            self._finish()
+            return EXIT_DONE
+        except StopAgreed:
+            self.watchdog.beat("waiting for the checkpoint to be published")
+            self.saver.settle(self.recorder.step_reached)
+            self._stopped()
+            return EXIT_STOPPED
+
+    def _train(self) -> None:
+        """Every step that is left.
+
+        Raises:
+            StopAgreed: some rank was asked to stop; the last step trained is saved, or is being saved.
+        """
         self.watchdog.beat("looking for a checkpoint")
         done = self.saver.resume()
         self.recorder.resume(done)
         self.recorder.phase("training", total_steps=self.plan.batch.total_steps, resumed_step=done)
+        self.stop.heed(self.control)
         if done:
             self._score_if_due(done)  # a kill can fall between a save and its scoring
         for result in self._steps(done):
@@ -67,14 +84,10 @@ class Attempt:
                 self.watchdog.beat(f"saving step {result.step}")
                 self.saver.save(result.step)
             if result.stop:
-                self.saver.settle(result.step)
-                self._stopped(result.step)
-                return EXIT_STOPPED
+                raise StopAgreed
             self._score_if_due(result.step)
         self.watchdog.beat("waiting for the last checkpoint")
         self.saver.settle(self.plan.batch.total_steps)
-        self._finish()
-        return EXIT_DONE
 
     def _steps(self, done: int) -> Iterator[StepDone]:
         return training_steps(
@@ -104,13 +117,15 @@ class Attempt:
             self.recorder.phase("training")
 
     def _evaluate(self, split: str) -> dict[str, Any]:
-        return evaluate(self.engine.scorer, self.task, self.stores[split], self.collator, self.control, self.watchdog)
+        return evaluate(
+            self.engine.scorer, self.task, self.stores[split], self.collator, self.control, self.watchdog, self.stop
+        )
 
-    def _stopped(self, step: int) -> None:
-        self.recorder.phase("stopped", step=step)
+    def _stopped(self) -> None:
+        self.recorder.phase("stopped", step=self.recorder.step_reached)
         self.recorder.sync()
         if self.control.rank == 0:
-            self._write_result("stopped", step, None, None, {})
+            self._write_result("stopped", self.recorder.step_reached, None, None, {})
 
     def _finish(self) -> None:
         """The best weights are scored and exported; the result is written last."""

@@ -14,17 +14,25 @@ from biodist.tasks.protocol import Task
 from biodist.training.collator import Collator
 from biodist.training.engine import Scorer
 from biodist.training.group import Control
+from biodist.training.stopping import StopFlag
 from biodist.training.watchdog import Watchdog
 
 TOKENS_PER_BATCH = 4096  # a forward pass needs no gradients, so its batches go by tokens, not by micro_batch
 
 
 def evaluate(
-    scorer: Scorer, task: Task, store: SampleStore, collator: Collator, control: Control, watchdog: Watchdog
+    scorer: Scorer,
+    task: Task,
+    store: SampleStore,
+    collator: Collator,
+    control: Control,
+    watchdog: Watchdog,
+    stop: StopFlag,
 ) -> dict[str, Any]:
     """Metrics of a split, `loss` among them (mean over targets), the same on every rank.
 
-    Goes around DDP's and DeepSpeed's wrappers: they have nothing to add without gradients.
+    Goes around DDP's and DeepSpeed's wrappers: they have nothing to add without gradients. A wish to stop ends it
+    between two batches (StopAgreed): it is done again by the next attempt.
     """
     device = next(scorer.parameters()).device
     mine, rounds = _deal(store, control.rank, control.world_size)
@@ -34,6 +42,7 @@ def evaluate(
     with torch.no_grad():
         for number in range(rounds):
             watchdog.beat(f"evaluating batch {number + 1} of {rounds}")
+            stop.heed(control)
             filler = number >= len(mine)  # ZeRO-3 gathers weights in step: every rank runs every round
             windows = mine[number] if not filler else np.zeros(1, dtype=np.int64)
             batch = collator.collate(store, windows).to(device)

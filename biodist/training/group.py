@@ -51,6 +51,12 @@ class Control:
         dist.broadcast_object_list(box, src=0, group=self.group)
         return box[0]
 
+    def any(self, wish: bool) -> bool:
+        """Whether any rank wishes it: the same answer on every rank."""
+        if self.group is None:
+            return wish
+        return bool(self.gather_rows(torch.tensor([int(wish)], dtype=torch.int64)).any())
+
     def twin(self) -> Control:
         """The same ranks over a group of its own, for a thread whose collectives must not mix with these."""
         if self.group is None:

@@ -30,6 +30,7 @@ class Recorder:
         self._log = EventLog(attempt.events(placement.rank))
         self._stream: RunStream | None = None
         self._scores: dict[int, float] = {}
+        self.step_reached = 0
         self._log.write(
             "started",
             rank=placement.rank,
@@ -44,6 +45,7 @@ class Recorder:
 
     def resume(self, step: int) -> None:
         """The attempt goes on after ``step``; what earlier attempts wrote past it is cut."""
+        self.step_reached = step
         if not self._leads:
             return
         self._log.resumed(step)
@@ -55,6 +57,7 @@ class Recorder:
 
     def step(self, done: StepDone) -> None:
         """One optimizer step."""
+        self.step_reached = done.step
         if self._stream is None:
             return
         event = StepEvent(

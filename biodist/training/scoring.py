@@ -17,6 +17,7 @@ from biodist.training.encoder import collator_of, use_planned_attention
 from biodist.training.engine import Scorer
 from biodist.training.evaluation import evaluate
 from biodist.training.group import Control
+from biodist.training.stopping import StopFlag
 from biodist.training.watchdog import Watchdog
 
 SCORED = ("validation", "test")
@@ -50,5 +51,5 @@ def score_run(run: RunFolder, splits: Sequence[str] = ()) -> dict[str, dict[str,
     with Watchdog(float("inf"), hung) as watchdog:
         for split in splits or there:
             store = SampleStore.open(plan.data, split)
-            scores[split] = evaluate(scorer, task, store, collator_of(plan, model), control, watchdog)
+            scores[split] = evaluate(scorer, task, store, collator_of(plan, model), control, watchdog, StopFlag())
     return scores

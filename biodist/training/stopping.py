@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from biodist.run.tether import hear_stop
+
+
+class Agreement(Protocol):
+    """How the ranks find out what one of them knows."""
+
+    def any(self, wish: bool) -> bool: ...
+
+
+class StopAgreed(Exception):
+    """All ranks know that one of them was asked to stop, and leave what they are doing."""
 
 
 class StopFlag:
@@ -14,6 +26,11 @@ class StopFlag:
     def install(self) -> None:
         """Takes the signals over, those that came before among them; call from the main thread."""
         hear_stop(self._raise)
+
+    def heed(self, ranks: Agreement) -> None:
+        """Every rank calls it at the same place. Raises StopAgreed on all of them when one was asked to stop."""
+        if ranks.any(self.raised):
+            raise StopAgreed
 
     def _raise(self) -> None:
         self.raised = True

@@ -53,7 +53,7 @@ def test_damage_is_found_and_named(folder: Path, damage: Callable[[Path], None],
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_single_byte_is_missed(folder: Path, data: st.DataObject) -> None:
+def test_any_changed_byte_is_noticed(folder: Path, data: st.DataObject) -> None:
     path = shard(folder / "step-00000010", data.draw(st.integers(0, 2)))
     place = data.draw(st.integers(0, path.stat().st_size - 1))
     flip(path, place)
