@@ -1,9 +1,9 @@
-"""``biodist checkpoints`` and ``biodist export``: what a run can go on from, and folders that ``from_pretrained`` loads."""
+"""``biodist checkpoints`` and ``biodist export``: what a run can go on from, and Hugging Face folders made of it."""
 
 from __future__ import annotations
 
 import json
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from biodist.run.folder import RunFolder
 
 
-class Act(str, Enum):
+class Act(StrEnum):
     """What to do with a run's checkpoints."""
 
     LIST = "list"
@@ -59,9 +59,9 @@ def checkpoints(
     if not as_json:
         out.print(table if paths else f"{run} has no checkpoint yet")
     if damaged:
-        said = "; ".join(problem for problems in damaged.values() for problem in problems)
+        every = "; ".join(problem for problems in damaged.values() for problem in problems)
         kind = RunFailed if len(damaged) == len(paths) else SomeFailed
-        raise kind(f"{len(damaged)} of {len(paths)} checkpoints of {run} do not verify: {said}")
+        raise kind(f"{len(damaged)} of {len(paths)} checkpoints of {run} do not verify: {every}")
 
 
 def export(

@@ -98,11 +98,11 @@ def test_another_model_is_refused(folder: Path, tools: Any) -> None:
     checkpoint = opened(folder)
     parameters = dict(checkpoint.manifest.parameters)
     parameters["layer.bias"] = parameters["layer.bias"].model_copy(update={"shape": (1, 7)})
-    other_shape = Checkpoint(folder, checkpoint.manifest.model_copy(update={"parameters": parameters}))
+    other_shape = Checkpoint(checkpoint.folder, checkpoint.manifest.model_copy(update={"parameters": parameters}))
     with pytest.raises(RunFailed, match=re.escape("layer.bias is (7,), the checkpoint has (1, 7)")):
         load(other_shape, tools.state_of(1))
     del parameters["layer.bias"]
-    without = Checkpoint(folder, checkpoint.manifest.model_copy(update={"parameters": parameters}))
+    without = Checkpoint(checkpoint.folder, checkpoint.manifest.model_copy(update={"parameters": parameters}))
     with pytest.raises(RunFailed, match=re.escape("layer.bias is (7,), the checkpoint has nothing")):
         load(without, tools.state_of(1))
 

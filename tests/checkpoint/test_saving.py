@@ -68,7 +68,7 @@ def test_who_lost_the_lease_publishes_nothing(folder: Path, tools: Any) -> None:
 
 
 def leave_out(rank: int, own: Iterator[Fragment]) -> Iterator[Fragment]:
-    return (fragment for fragment in own if (rank, fragment.name) != (1, "layer.bias"))
+    return (fragment for fragment in own if (rank, fragment.name) != (1, "embedding"))
 
 
 def give_twice(rank: int, own: Iterator[Fragment]) -> Iterator[Fragment]:
@@ -92,8 +92,8 @@ def test_a_state_that_is_not_whole_is_not_published(
 
 
 def out_of_memory(rank: int, own: Iterator[Fragment]) -> Iterator[Fragment]:
-    for number, fragment in enumerate(own):
-        if rank == 1 and number == 1:
+    for fragment in own:
+        if rank == 1:
             raise torch.OutOfMemoryError("no room for the moments")
         yield fragment
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForTokenClassification
 
 from biodist.checkpoint.reading import Checkpoint, checkpoints_in, problems_of
 from biodist.plan.plan import Plan
@@ -73,14 +75,14 @@ class Lives:
     """Checkpoints and words of several jobs."""
 
     def __init__(self, root: Path, said: dict[str, Any]):
-        self._root, self._said = root, said
+        self.root, self._said = root, said
         assert {name: one["error"] for name, one in said.items() if one["error"]} == {}
 
     def state(self, name: str, step: int) -> State:
-        return state_of(self._root / f"{name}@{step}")
+        return state_of(self.root / f"{name}@{step}")
 
     def sha256(self, name: str, step: int) -> str:
-        return the_checkpoint(self._root / f"{name}@{step}").weights_sha256()
+        return the_checkpoint(self.root / f"{name}@{step}").weights_sha256()
 
     def losses(self, name: str) -> list[float]:
         """Of the steps after the checkpoint."""
@@ -101,6 +103,9 @@ def at_two(plans: Callable[..., Plan], run_jobs: RunJobs, tmp_path_factory: pyte
         return plans(2, strategy=strategy, dropout=0.1, weight_decay=DECAY, **train)
 
     jobs = [first_life(strategy, plan(strategy), root) for strategy in STRATEGIES]
+    for job in jobs:
+        (root / job["name"]).mkdir()
+        job["logits"] = str(root / job["name"] / "logits.npz")
     jobs += [next_life(f"{one}-{other}", plan(other), root, of=one) for one, other in PAIRS]
     jobs.append(first_life("bf16", plan("zero2", precision="bf16"), root))
     jobs.append(next_life("bf16-bf16", plan("zero2", precision="bf16"), root, of="bf16"))
@@ -127,6 +132,26 @@ def test_the_weights_digest_knows_no_strategy(at_two: Lives) -> None:
     digests = {one: {at_two.sha256(f"{one}-{other}", AT) for other in STRATEGIES} for one in STRATEGIES}
     assert digests == {one: {at_two.sha256(one, AT)} for one in STRATEGIES}
     assert at_two.sha256("ddp", AT) != at_two.sha256("ddp", END)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_exported_model_gives_the_engines_logits(at_two: Lives, strategy: str) -> None:
+    """Each sequence alone through what `from_pretrained` loads, against the engine's unpadded row."""
+    folder = at_two.root / strategy
+    with np.load(folder / "logits.npz") as kept:
+        logits, input_ids, lengths = kept["logits"][0], kept["input_ids"][0], kept["lengths"]
+    model = AutoModelForTokenClassification.from_pretrained(folder / "model", local_files_only=True).eval()
+    assert model.config.id2label == {0: "O", 1: "B-Disease", 2: "I-Disease"}
+    ends = np.cumsum(lengths)
+    with torch.no_grad():
+        alone = [
+            model(torch.from_numpy(input_ids[end - length : end])[None]).logits[0].numpy()
+            for end, length in zip(ends, lengths, strict=True)
+        ]
+    assert len(alone) == 3
+    np.testing.assert_allclose(np.concatenate(alone), logits, rtol=0, atol=2e-6)
+    assert logits.std() > 0.05
 
 
 @pytest.mark.timeout(240)
