@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+PARTS = ("weight", "exp_avg", "exp_avg_sq")
+
 
 @dataclass(frozen=True)
 class Fragment:

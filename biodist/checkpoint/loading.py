@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from biodist.checkpoint.fragments import TrainingState
+from biodist.checkpoint.fragments import PARTS, Fragment, TrainingState
 from biodist.checkpoint.ranks import Ranks
 from biodist.checkpoint.reading import Checkpoint, checkpoints_in, problems_of
 from biodist.errors import Problem, RunFailed, UserError
@@ -81,24 +82,42 @@ def refuse_foreign(checkpoint: Checkpoint, core_digest: str, data_fingerprint: s
 
 
 def load(checkpoint: Checkpoint, state: TrainingState) -> None:
-    """Fills this rank's part of ``state`` from the pieces that hold it.
+    """Fills this rank's part of ``state`` from the pieces that hold it, and compares it afterwards.
+
+    What was read from the verified files is hashed on its way; once every copy of the weights was brought up to date,
+    the live weights and moments are hashed again. A strategy that put anything elsewhere is found out here.
 
     Raises:
-        RunFailed: the model has other parameters, or other shapes, than the checkpoint.
+        RunFailed: the model has other parameters or shapes than the checkpoint, or the state is not what was read.
     """
-    theirs = checkpoint.manifest.parameters
+    read = {part: hashlib.sha256() for part in PARTS}
     with torch.no_grad():
         for fragment in state.held():
-            if fragment.name not in theirs or theirs[fragment.name].shape != fragment.shape:
-                found = theirs[fragment.name].shape if fragment.name in theirs else "nothing"
-                raise RunFailed(
-                    f"{checkpoint.folder}: the model's {fragment.name} is {fragment.shape}, the checkpoint has {found}"
-                )
+            _same_shape(checkpoint, fragment)
             for part, tensor in fragment.parts().items():
                 at = 0
                 for values in checkpoint.read(part, fragment.name, fragment.start, fragment.start + fragment.count):
                     tensor[at : at + len(values)].copy_(torch.from_numpy(values))
+                    read[part].update(values.data.cast("B"))
                     at += len(values)
                 if at != fragment.count:
                     raise RunFailed(f"{checkpoint.folder}: {at} of {fragment.count} values of {part}/{fragment.name}")
     state.loaded(checkpoint.step)
+    live = {part: hashlib.sha256() for part in PARTS}
+    for fragment in state.held():
+        for part, tensor in fragment.parts().items():
+            live[part].update(tensor.detach().cpu().numpy().data.cast("B"))
+    if wrong := [part for part in PARTS if read[part].digest() != live[part].digest()]:
+        raise RunFailed(
+            f"{checkpoint.folder}: after loading, {', '.join(wrong)} in memory is not what was read. This version of "
+            "DeepSpeed or torch keeps its state elsewhere than biodist expects; nothing was changed"
+        )
+
+
+def _same_shape(checkpoint: Checkpoint, fragment: Fragment) -> None:
+    theirs = checkpoint.manifest.parameters
+    if fragment.name not in theirs or theirs[fragment.name].shape != fragment.shape:
+        found = theirs[fragment.name].shape if fragment.name in theirs else "nothing"
+        raise RunFailed(
+            f"{checkpoint.folder}: the model's {fragment.name} is {fragment.shape}, the checkpoint has {found}"
+        )
