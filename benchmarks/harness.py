@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from material import Material
+
 from biodist.errors import RunFailed
 from biodist.metrics.events import StepEvent, read_events
 from biodist.plan.plan import Plan, read_plan
 from biodist.run.durable import read_json_lines
 from biodist.run.folder import RunFolder
-from material import Material
 
 RECIPE = "ncbi-disease"
 NO_SAVES = 1_000_000  # steps: only the last one is saved, after the last step is on record

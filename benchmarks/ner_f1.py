@@ -17,12 +17,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from harness import encoder_overrides, train
+from material import Material, add_arguments, commit_label, material, typed_command
+
 from biodist.errors import BiodistError
 from biodist.run.folder import RunFolder
 from biodist.run.provenance import Commit, Provenance
 from biodist.run.records import Result
-from harness import encoder_overrides, train
-from material import Material, add_arguments, commit_label, material, typed_command
 
 EPOCHS = 3
 ALLOWED = 0.015  # of F1, between the means on test

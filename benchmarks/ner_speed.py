@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from biodist.errors import BiodistError, RunFailed
-from biodist.plan.machine import Machine
 from harness import TAIL, encoder_overrides, read_training, train, training_only
 from material import SPLITS, Material, add_arguments, material, measured_commit, typed_command
 from speed_rows import Case, Row, Settings, append_row, cases, read_rows
 from speed_table import NAMES, markdown
+
+from biodist.errors import BiodistError, RunFailed
+from biodist.plan.machine import Machine
 
 LEARNING_RATE = 1e-4
 SCORED = 16  # sentences of devel and test, which the peer scores after the time is taken

@@ -14,11 +14,10 @@ import argparse
 import json
 import runpy
 import sys
-from functools import partial
+from functools import partialmethod
 from typing import Any
 
 import torch
-import transformers
 from transformers import Trainer, TrainingArguments
 
 
@@ -42,7 +41,7 @@ class Count:
             self.weights = str(next(model.parameters()).dtype)
             return original(trainer, model, inputs, *rest, **named)
 
-        Trainer.training_step = counted  # type: ignore[method-assign]
+        Trainer.training_step = counted  # type: ignore[method-assign,assignment]
 
     def line(self) -> str:
         return json.dumps(vars(self) | {"threads": torch.get_num_threads()})
@@ -55,7 +54,9 @@ def main() -> None:
     parser.add_argument("rest", nargs="*")
     arguments = parser.parse_args()
     if arguments.bf16:
-        transformers.TrainingArguments = partial(TrainingArguments, bf16=True)  # type: ignore[assignment,misc]
+        # In the class itself: transformers replaces its own module while it is imported, and a name set on the module
+        # taken before is set on a dead one.
+        TrainingArguments.__init__ = partialmethod(TrainingArguments.__init__, bf16=True)  # type: ignore[assignment]
     count = Count()
     count.attach()
     sys.argv = [arguments.script, *arguments.rest]

@@ -20,6 +20,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from harness import Training, encoder_overrides, read_training, train, training_only
+from material import Material, add_arguments, commit_label, material, measured_commit, typed_command
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import (
     AutoTokenizer,
@@ -36,8 +38,6 @@ from biodist.metrics.samples import samples_digest
 from biodist.plan.plan import Plan
 from biodist.tasks.choice import task_of
 from biodist.training.encoder import build_model
-from harness import Training, encoder_overrides, read_training, train, training_only
-from material import Material, add_arguments, commit_label, material, measured_commit, typed_command
 
 BATCH = 16
 LEARNING_RATE = 2e-4
@@ -72,10 +72,11 @@ class OrderedTrainer(Trainer):
         self.losses: list[float] = []
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+        samples: Any = train_dataset if train_dataset is not None else self.train_dataset
+        return SequentialSampler(samples)
 
     def compute_loss(self, *given: Any, **named: Any) -> Any:
-        loss = super().compute_loss(*given, **named)
+        loss: Any = super().compute_loss(*given, **named)
         self.losses.append(float(loss))
         return loss
 

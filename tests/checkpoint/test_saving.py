@@ -75,9 +75,7 @@ def give_twice(rank: int, own: Iterator[Fragment]) -> Iterator[Fragment]:
     for fragment in own:
         yield fragment
         if rank == 2:
-            yield Fragment(
-                fragment.name, fragment.shape, 0, *(t.clone() for t in list(fragment.parts().values()))
-            )
+            yield Fragment(fragment.name, fragment.shape, 0, *(t.clone() for t in list(fragment.parts().values())))
 
 
 @pytest.mark.parametrize(("change", "said"), [(leave_out, "gap"), (give_twice, "overlap")])

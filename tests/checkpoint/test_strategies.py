@@ -5,7 +5,7 @@ Under the same strategy and world size the next steps are the same to the bit as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from biodist.checkpoint.reading import Checkpoint, checkpoints_in, problems_of
 from biodist.plan.plan import Plan
 
 STRATEGIES = ("ddp", "zero1", "zero2", "zero3")
-PAIRS = tuple(product(STRATEGIES, STRATEGIES))
+Pair = tuple[str, str]
+PAIRS: tuple[Pair, ...] = tuple(product(STRATEGIES, STRATEGIES))
+CHOSEN: tuple[Pair, ...] = (("zero2", "zero3"), ("zero3", "ddp"), ("zero3", "zero3"), ("ddp", "zero1"))  # far travels
 AT, END = 6, 9  # the step a checkpoint is made at, in the second half of an epoch; the last step
 DECAY = 0.5  # so strong that a parameter decayed in the wrong group is far off after three steps
 LOST_SIGHT_OF = "key.bias"  # its gradient is rounding alone, and Adam makes steps of it
@@ -95,9 +97,13 @@ class Lives:
 
 
 @pytest.fixture(scope="module")
-def at_two(plans: Callable[..., Plan], run_jobs: RunJobs, tmp_path_factory: pytest.TempPathFactory) -> Lives:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+@pytest.fixture(scope="module")
+def at_two(plans: Callable[..., Plan], run_jobs: RunJobs, root: Path) -> Lives:
     """Two processes, dropout on: every strategy's checkpoint under every strategy, and one pair in bf16."""
-    root = tmp_path_factory.mktemp("two")
 
     def plan(strategy: str, **train: Any) -> Plan:
         return plans(2, strategy=strategy, dropout=0.1, weight_decay=DECAY, **train)
@@ -109,6 +115,7 @@ def at_two(plans: Callable[..., Plan], run_jobs: RunJobs, tmp_path_factory: pyte
     jobs += [next_life(f"{one}-{other}", plan(other), root, of=one) for one, other in PAIRS]
     jobs.append(first_life("bf16", plan("zero2", precision="bf16"), root))
     jobs.append(next_life("bf16-bf16", plan("zero2", precision="bf16"), root, of="bf16"))
+    jobs += Travels(plans, root, CHOSEN).at_two
     return Lives(root, run_jobs(jobs))
 
 
@@ -165,52 +172,60 @@ def test_the_state_is_worth_comparing(at_two: Lives) -> None:
 
 
 @pytest.fixture(scope="module")
-def at_three(plans: Callable[..., Plan], run_jobs: RunJobs, tmp_path_factory: pytest.TempPathFactory) -> Lives:
-    """Three processes, dropout on: every strategy goes on from its own checkpoint."""
-    root = tmp_path_factory.mktemp("three")
-    own = {s: plans(3, strategy=s, dropout=0.1, weight_decay=DECAY) for s in STRATEGIES}
-    jobs = [first_life(strategy, plan, root) for strategy, plan in own.items()]
-    jobs += [next_life(f"{strategy}-{strategy}", plan, root, of=strategy) for strategy, plan in own.items()]
-    return Lives(root, run_jobs(jobs))
-
-
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_three_processes_go_on_to_the_bit(at_three: Lives, strategy: str) -> None:
-    assert at_three.told(f"{strategy}-{strategy}") == at_three.told(strategy)
-    assert_same_bits(at_three.state(strategy, END), at_three.state(f"{strategy}-{strategy}", END))
-
-
-def carry(plans: Callable[..., Plan], run_jobs: RunJobs, root: Path, pairs: list[tuple[str, str]]) -> None:
-    """Each pair from two processes to three, and from three to one: the state to the bit, losses to rounding."""
-
-    def plan(world_size: int, strategy: str) -> Plan:
-        return plans(world_size, strategy=strategy, weight_decay=DECAY)
-
-    two = Lives(root, run_jobs([first_life(f"2{one}", plan(2, one), root) for one in sorted({one for one, _ in pairs})]))
-    to_three = [next_life(f"2{one}-3{other}", plan(3, other), root, of=f"2{one}") for one, other in pairs]
-    three = Lives(root, run_jobs(to_three))
-    # A pair's second step starts from any checkpoint that three processes made under its first strategy.
-    maker = {other: f"2{one}-3{other}" for one, other in pairs}
-    starts = [(maker[one], other) for one, other in pairs if one in maker]
-    to_one = [next_life(f"{of}-1{other}", plan(1, other), root, of=of) for of, other in starts]
-    one_process = Lives(root, run_jobs(to_one))
-    for lives, job in [(three, job) for job in to_three] + [(one_process, job) for job in to_one]:
-        name, first = job["name"], job["name"].split("-")[0]
-        assert_same_bits(two.state(first, AT), lives.state(name, AT))
-        assert lives.losses(name) == pytest.approx(two.losses(first), rel=1e-4, abs=0), name
-        assert_close(two.state(first, END), lives.state(name, END))
-        assert lives.sha256(name, AT) == two.sha256(first, AT)
+def at_three(plans: Callable[..., Plan], run_jobs: RunJobs, root: Path, at_two: Lives) -> Lives:
+    """Three processes, dropout on: every strategy goes on from its own checkpoint. And from some of two processes."""
+    own = {f"three-{s}": plans(3, strategy=s, dropout=0.1, weight_decay=DECAY) for s in STRATEGIES}
+    jobs = [first_life(name, plan, root) for name, plan in own.items()]
+    jobs += [next_life(f"{name}-again", plan, root, of=name) for name, plan in own.items()]
+    return Lives(root, run_jobs(jobs + Travels(plans, root, CHOSEN).at_three))
 
 
 @pytest.mark.timeout(300)
-def test_other_world_sizes_go_on(plans: Callable[..., Plan], run_jobs: RunJobs, tmp_path: Path) -> None:
-    carry(plans, run_jobs, tmp_path, [("zero2", "zero3"), ("zero3", "ddp"), ("zero3", "zero3"), ("ddp", "zero1")])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_three_processes_go_on_to_the_bit(at_three: Lives, strategy: str) -> None:
+    name = f"three-{strategy}"
+    assert at_three.told(f"{name}-again") == at_three.told(name)
+    assert_same_bits(at_three.state(name, END), at_three.state(f"{name}-again", END))
+
+
+class Travels:
+    """Jobs without dropout that carry each pair of strategies from two processes to three, and from three to one."""
+
+    def __init__(self, plans: Callable[..., Plan], root: Path, pairs: Sequence[Pair]):
+        def plan(world_size: int, strategy: str) -> Plan:
+            return plans(world_size, strategy=strategy, weight_decay=DECAY)
+
+        self.at_two = [first_life(f"2{one}", plan(2, one), root) for one in sorted({one for one, _ in pairs})]
+        self.at_three = [next_life(f"2{one}-3{other}", plan(3, other), root, of=f"2{one}") for one, other in pairs]
+        # On to one process from any checkpoint that three made under a pair's first strategy.
+        maker = {other: f"2{one}-3{other}" for one, other in pairs}
+        self.at_one = [
+            next_life(f"{maker[one]}-1{other}", plan(1, other), root, of=maker[one])
+            for one, other in pairs
+            if one in maker
+        ]
+
+    def assert_arrived(self, two: Lives, three: Lives, one: Lives) -> None:
+        """The state to the bit, losses and later weights to rounding."""
+        for lives, job in [(three, job) for job in self.at_three] + [(one, job) for job in self.at_one]:
+            name, first = job["name"], job["name"].split("-")[0]
+            assert_same_bits(two.state(first, AT), lives.state(name, AT))
+            assert lives.sha256(name, AT) == two.sha256(first, AT)
+            assert lives.losses(name) == pytest.approx(two.losses(first), rel=1e-4, abs=0), name
+            assert_close(two.state(first, END), lives.state(name, END))
+
+
+@pytest.mark.timeout(300)
+def test_other_world_sizes_go_on(
+    plans: Callable[..., Plan], run_jobs: RunJobs, root: Path, at_two: Lives, at_three: Lives
+) -> None:
+    travels = Travels(plans, root, CHOSEN)
+    travels.assert_arrived(at_two, at_three, Lives(root, run_jobs(travels.at_one)))
 
 
 @pytest.mark.full
 @pytest.mark.timeout(500)
-def test_every_pair_goes_on_at_other_world_sizes(
-    plans: Callable[..., Plan], run_jobs: RunJobs, tmp_path: Path
-) -> None:
-    carry(plans, run_jobs, tmp_path, list(PAIRS))
+def test_every_pair_goes_on_at_other_world_sizes(plans: Callable[..., Plan], run_jobs: RunJobs, tmp_path: Path) -> None:
+    travels = Travels(plans, tmp_path, PAIRS)
+    two, three, one = (Lives(tmp_path, run_jobs(jobs)) for jobs in (travels.at_two, travels.at_three, travels.at_one))
+    travels.assert_arrived(two, three, one)

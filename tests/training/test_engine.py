@@ -34,9 +34,7 @@ def said(plans: Callable[..., Plan], run_jobs: Callable[..., dict[str, Any]]) ->
         "clipping": with_deepspeed(zero2, gradient_clipping=5.0),
         "no clipping": with_deepspeed(zero3, gradient_clipping=0.0),
         "accumulation": with_deepspeed(zero2, gradient_accumulation_steps=2, train_batch_size=12),
-        "several": with_deepspeed(
-            zero2, gradient_clipping=5.0, gradient_accumulation_steps=2, train_batch_size=12
-        ),
+        "several": with_deepspeed(zero2, gradient_clipping=5.0, gradient_accumulation_steps=2, train_batch_size=12),
     }
     return run_jobs([{"name": name, "plan": plan, "until": 1} for name, plan in plainly_wrong.items()])
 
