@@ -13,6 +13,7 @@ from biodist.cli.say import err, out
 from biodist.errors import EXIT_DONE, EXIT_STOPPED, MachineCannot, Problem, UserError
 
 if TYPE_CHECKING:
+    from biodist.cli.prepare import Prepared
     from biodist.config.recipe import Recipe
     from biodist.plan.plan import Plan
     from biodist.run.folder import AttemptFolder, RunFolder
@@ -48,6 +49,7 @@ def train_recipe(
     ``baselines`` are scores of other taggers on the same test split, asked for when there is a table to show.
     """
     from biodist.cli.early_stop import early_stop
+    from biodist.cli.prepare import prepare
     from biodist.config.core import core_digest
     from biodist.config.loading import load_recipe
     from biodist.run.folder import RunFolder, run_root
@@ -55,32 +57,40 @@ def train_recipe(
 
     recipe = load_recipe(name, overrides)
     root = root or run_root(recipe.name, core_digest(recipe))
-    folder = RunFolder.prepare(root, recipe.data.sensitive)
+    sensitive = recipe.data.sensitive
+    # A folder that is there is looked at first; one that is not is made once nothing more can be wrong with the input.
+    folder = RunFolder.prepare(root, sensitive) if root.exists() else RunFolder(root.absolute())
     _refuse_other_core(folder, recipe)
     if _is_finished(folder):
         _say_finished(folder, baselines)
         return EXIT_DONE
-    with early_stop(), Lease.acquire(folder) as lease:
-        if _is_finished(folder):  # the other writer finished while this one waited for the lease
-            _say_finished(folder, baselines)
-            return EXIT_DONE
-        outcome = _attempt(folder, lease, name, overrides, nproc, device)
+    with early_stop():
+        prepared = prepare(name, overrides, nproc, device, _command(folder, name, overrides, nproc, device))
+        _refuse_small_disk(folder, prepared.plan)
+        RunFolder.prepare(root, sensitive)
+        with Lease.acquire(folder) as lease:
+            _refuse_other_core(folder, recipe)  # another command may have begun or ended here in the meantime
+            if _is_finished(folder):
+                _say_finished(folder, baselines)
+                return EXIT_DONE
+            outcome = _attempt(folder, lease, prepared)
     return _conclude(folder, outcome, baselines)
 
 
-def _attempt(
-    folder: RunFolder, lease: Lease, name: str, overrides: tuple[str, ...], nproc: int | None, device: str
-) -> Outcome:
-    from biodist.cli.prepare import prepare
+def _command(
+    folder: RunFolder, name: str, overrides: tuple[str, ...], nproc: int | None, device: str
+) -> tuple[str, ...]:
+    """What a person types to go on with this run."""
+    command = ("biodist", "train", name, *overrides, "--run", str(folder.root))
+    command += ("--nproc", str(nproc)) if nproc else ()
+    return command + (("--device", device) if device != "auto" else ())
+
+
+def _attempt(folder: RunFolder, lease: Lease, prepared: Prepared) -> Outcome:
     from launch.local import run_attempt
     from launch.progress import RunProgress
 
-    command = ("biodist", "train", name, *overrides, "--run", str(folder.root))
-    command += ("--nproc", str(nproc)) if nproc else ()
-    command += ("--device", device) if device != "auto" else ()
-    prepared = prepare(name, overrides, nproc=nproc, device=device, command=command)
     plan = prepared.plan
-    _refuse_small_disk(folder, plan)
     for notice in plan.notices:
         err.print(f"note: {notice}")
     attempt = _open_attempt(folder, prepared.recipe, plan)
@@ -147,7 +157,8 @@ def _refuse_small_disk(folder: RunFolder, plan: Plan) -> None:
         else 0
     )
     needed = plan.disk.retained + plan.disk.model - there
-    free = shutil.disk_usage(folder.root).free
+    disk = next(place for place in (folder.root, *folder.root.parents) if place.exists())
+    free = shutil.disk_usage(disk).free
     if needed > free:
         raise MachineCannot(
             f"{folder.root}: the disk has {free / 1e9:.2f} GB free, and the run needs {needed / 1e9:.2f} GB "

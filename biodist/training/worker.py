@@ -69,10 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(placement: Placement, plan: Plan, stop: StopFlag, watchdog: Watchdog) -> int:
     import torch
+    from transformers.utils import logging
 
     from biodist.training.attempt import run_attempt
     from biodist.training.group import process_group
 
+    logging.disable_progress_bar()
     torch.set_num_threads(plan.machine.threads_per_process)
     watchdog.beat("waiting for the other ranks")
     with process_group(plan, placement) as control:
@@ -84,7 +86,6 @@ def _quieten() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
     os.environ.setdefault("DS_LOG_LEVEL", "error")
-    os.environ.setdefault("TQDM_DISABLE", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning)
 
