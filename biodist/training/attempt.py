@@ -76,6 +76,8 @@ class Attempt:
         self.recorder.resume(done)
         self.recorder.phase("training", total_steps=self.plan.batch.total_steps, resumed_step=done)
         self.stop.heed(self.control)
+        self.watchdog.beat("beginning to train")
+        self.watchdog.begun()
         if done:
             self._score_if_due(done)  # a kill can fall between a save and its scoring
         for result in self._steps(done):
@@ -83,6 +85,7 @@ class Attempt:
             if result.stop or self._saves_at(result.step):
                 self.watchdog.beat(f"saving step {result.step}")
                 self.saver.save(result.step)
+                self.recorder.phase("training")
             if result.stop:
                 raise StopAgreed
             self._score_if_due(result.step)
