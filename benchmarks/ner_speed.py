@@ -3,8 +3,9 @@
 usage: ner_speed.py --out FILE.jsonl [--markdown FILE.md] [--steps N] [--batch N] [--repetitions N]
 
 Five variants: the Trainer in fp32, grouped by length, and in bf16; biodist in fp32 and bf16. One process, the same
-encoder, sentences, batch, steps, learning rate and threads. Timed is training alone: for the Trainer ``train()``, for
-biodist the time from the start of training to the end of its last step; nothing is scored or saved in between.
+encoder, sentences, batch, steps, learning rate and threads. Timed is training alone: for the Trainer ``train()`` from
+its first step on, for biodist the time from the start of training to the end of its last step; nothing is scored or
+saved in between.
 Every case is written to FILE.jsonl when it is done; the same command goes on from there.
 """
 
@@ -44,6 +45,7 @@ class Measured:
     threads: int
     precision: str  # fp32 or bf16
     said: float | None = None
+    setup_seconds: float | None = None
 
 
 def peer_case(case: Case, given: Material, folder: Path) -> Measured:
@@ -69,11 +71,12 @@ def peer_case(case: Case, given: Material, folder: Path) -> Measured:
     precision = "fp32" if counted["precision"] == "no" else counted["precision"]
     return Measured(
         counted["tokens"],
-        said["train_s"],
+        said["train_s"] - counted["setup_seconds"],
         counted["steps"],
         counted["threads"],
         precision,
         said["real_tokens_per_s"],
+        counted["setup_seconds"],
     )
 
 
@@ -100,7 +103,7 @@ def measure(case: Case, given: Material) -> Row:
     """Runs one case in folders of its own.
 
     Raises:
-        RunFailed: it failed, or ran with other steps, threads or precision than the case says.
+        RunFailed: it failed, ran with other steps, threads or precision than the case says, or the clone changed.
     """
     with TemporaryDirectory(prefix="ner-speed-") as folder:
         run = peer_case if case.variant.startswith("trainer") else biodist_case
@@ -109,10 +112,13 @@ def measure(case: Case, given: Material) -> Row:
     wanted = (case.settings.steps, case.settings.threads, precision)
     if (measured.steps, measured.threads, measured.precision) != wanted:
         raise RunFailed(f"{case.variant}: steps, threads, precision must be {wanted}, but it was {measured}")
+    if measured_commit() != case.commit:
+        raise RunFailed(f"{case.variant}: the clone changed while it was measured; start again")
     return Row(
         case=case,
         tokens=measured.tokens,
         seconds=measured.seconds,
+        setup_seconds=measured.setup_seconds,
         said_tokens_per_second=measured.said,
         time=time.time(),
     )

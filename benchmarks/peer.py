@@ -4,8 +4,9 @@ usage: peer.py [--bf16] SCRIPT -- ARGUMENTS OF THE SCRIPT
 
 The script estimates its real tokens from the mean length of a sentence. Grouped by length that is wrong: a group of 800
 sentences is trained on from its longest to its shortest, so the first 40 steps of 16 have more than the mean. Here the
-attention masks of the batches that reach ``Trainer.training_step`` are summed. After the script's own line, a second
-one: {"tokens", "steps", "precision", "threads", "weights"}.
+attention masks of the batches that reach ``Trainer.training_step`` are summed. Its time holds what `train()` does
+before the first step as well, which biodist does before its clock starts: that is timed here, to be taken off. After
+the script's own line, a second one: {"tokens", "steps", "setup_seconds", "precision", "threads", "weights"}.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import runpy
 import sys
+import time
 from functools import partialmethod
 from typing import Any
 
@@ -27,20 +29,30 @@ class Count:
     def __init__(self) -> None:
         self.tokens = 0
         self.steps = 0
+        self.setup_seconds = 0.0  # of train(), before its first step
         self.precision = ""
         self.weights = ""
 
     def attach(self) -> None:
         """From now on every Trainer's steps are counted."""
-        original = Trainer.training_step
+        original, original_train = Trainer.training_step, Trainer.train
+        began = 0.0
+
+        def timed(trainer: Trainer, *rest: Any, **named: Any) -> Any:
+            nonlocal began
+            began = time.perf_counter()
+            return original_train(trainer, *rest, **named)
 
         def counted(trainer: Trainer, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
+            if not self.steps:
+                self.setup_seconds = time.perf_counter() - began
             self.tokens += int(inputs["attention_mask"].sum())
             self.steps += 1
             self.precision = trainer.accelerator.mixed_precision
             self.weights = str(next(model.parameters()).dtype)
             return original(trainer, model, inputs, *rest, **named)
 
+        Trainer.train = timed  # type: ignore[method-assign,assignment]
         Trainer.training_step = counted  # type: ignore[method-assign,assignment]
 
     def line(self) -> str:

@@ -41,7 +41,8 @@ class Row(Record):
 
     case: Case
     tokens: int  # trained on, special ones included, padding not
-    seconds: float  # of training, start-up apart
+    seconds: float  # of training, from the first step on
+    setup_seconds: float | None = None  # of the peer's train() before its first step; not in `seconds`
     said_tokens_per_second: float | None = None  # the peer's own estimate
     time: float  # UNIX seconds of the end
 

@@ -27,9 +27,11 @@ class Comparison:
     goal: float | None = None
 
     def verdict(self, ratios: Sequence[float]) -> str:
-        """A goal inside the spread is not met."""
+        """A goal inside the spread is not met, and one repetition has no spread."""
         if self.goal is None:
             return ""
+        if len(ratios) < 2:
+            return "one repetition decides nothing"
         if min(ratios) >= self.goal:
             return "met"
         return "not met" + (" (inside the spread)" if max(ratios) >= self.goal else "")

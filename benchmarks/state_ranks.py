@@ -12,12 +12,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from state_rows import CaseName, Row, Settings, turns
 from torch import Tensor
 from transformers import BertConfig, BertForTokenClassification
 
@@ -25,6 +25,7 @@ from biodist.checkpoint.background import Snapshot
 from biodist.checkpoint.fragments import TrainingState, training_state
 from biodist.checkpoint.loading import load, newest_verified
 from biodist.checkpoint.manifest import Cursor
+from biodist.checkpoint.reading import checkpoints_in
 from biodist.checkpoint.saving import Moment, save
 from biodist.plan.plan import ModelShape, Plan
 from biodist.run.durable import JsonLines, sync_folder, write_json
@@ -34,12 +35,11 @@ from biodist.training.collective import build_collective
 from biodist.training.engine import Engine
 from biodist.training.group import Control, process_group
 from biodist.training.placement import Placement
-from state_rows import CaseName, Row, Settings, turns
 
 STEP = 1
 TAG = "deepspeed"
-COPIES = 3  # of which the middle one counts
-WARM_BYTES = 2**24
+COPIES = 5  # of which the middle one counts
+READ_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,11 @@ class State:
     plan: Plan
     folder: Path  # of all ranks
 
-    @property
-    def bytes(self) -> int:
-        """Of weights and moments, over all ranks."""
-        own = sum(4 * part.numel() for fragment in self.training.owned() for part in fragment.parts().values())
-        return sum(self.control.gather(own))
-
     def save_biodist(self, name: str = "biodist") -> None:
         save(self.folder / name, self._moment(), self.training.owned(), self.control, lambda: None)
 
     def save_deepspeed(self) -> None:
-        """And what makes it outlive a power cut: each rank syncs its own files, the first one all others and folders."""
+        """And what makes it outlive a power cut: each rank syncs its own files, rank 0 the others and the folders."""
         there = self.folder / TAG
         self.engine.wrapped.save_checkpoint(str(there), tag=TAG)
         for path in there.rglob("*.pt"):
@@ -93,6 +87,10 @@ class State:
         assert found is not None
         load(found, self.training)
 
+    def restore_unproven(self) -> None:
+        (checkpoint,) = checkpoints_in(self.folder / "biodist")
+        load(checkpoint, self.training)
+
     def restore_deepspeed(self) -> None:
         loaded, _ = self.engine.wrapped.load_checkpoint(str(self.folder / TAG), tag=TAG)
         assert loaded is not None
@@ -117,7 +115,7 @@ class Copies:
         snapshot.take(state.training.owned())
         parts = [part for fragment in state.training.owned() for part in fragment.parts().values()]
         storages = {part.untyped_storage().data_ptr(): part.untyped_storage() for part in parts}
-        tensors = tuple(torch.empty(0).set_(storage) for storage in storages.values())  # type: ignore[call-overload]
+        tensors = tuple(torch.empty(0).set_(storage) for storage in storages.values())
         room = torch.zeros(max(len(tensor) for tensor in tensors))
         return cls(state, snapshot, tensors, room)
 
@@ -166,10 +164,9 @@ class Record:
         return time.perf_counter() - began
 
     def _bytes(self, case: CaseName) -> int:
-        kind, name = case.split("-")[:2]
-        if kind == "copy":
+        if case.startswith("copy"):
             return 12 * self.settings.parameters
-        return sum(path.stat().st_size for path in _files(self.state.folder / name))
+        return sum(path.stat().st_size for path in _files(self.state.folder / _folder(case)))
 
 
 def main() -> None:
@@ -212,60 +209,65 @@ def _config(shape: ModelShape) -> BertConfig:
         num_attention_heads=shape.heads,
         intermediate_size=shape.intermediate_size,
         max_position_embeddings=shape.max_positions,
-        num_labels=3,
+        num_labels=3,  # type: ignore[call-arg]
     )
 
 
 def _repeat(state: State, record: Record, repetition: int) -> None:
     """Every case once. What is saved is restored, then deleted."""
     saves = {"biodist": state.save_biodist, "deepspeed": state.save_deepspeed, "dd": state.save_dd}
-    restores = {"biodist": state.restore_biodist, "deepspeed": state.restore_deepspeed}
+    restores = {
+        "biodist": state.restore_biodist,
+        "unproven": state.restore_unproven,
+        "deepspeed": state.restore_deepspeed,
+    }
     copies: Copies | None = None
     for case in turns(repetition):
         kind, name = case.split("-")[:2]
         match kind:
             case "save":
-                _each_rank_reads(state, "source")
+                _into_cache(state, "source")
                 record.measure(repetition, case, saves[name])
                 if name == "dd":
                     _delete(state, "dd")
             case "restore":
-                (_each_rank_forgets if case.endswith("cold") else _each_rank_reads)(state, name)
+                (_out_of_cache if case.endswith("cold") else _into_cache)(state, _folder(case))
                 record.measure(repetition, case, restores[name])
             case "copy":
                 if copies is None:
-                    for saved in restores:
+                    for saved in ("biodist", TAG):
                         _delete(state, saved)
                     copies = Copies.of(state)
                 record.measure(repetition, case, getattr(copies, f"copy_{name}"), COPIES)
 
 
 def _delete(state: State, name: str) -> None:
-    with _alone(state.control):
+    if state.control.rank == 0:
         shutil.rmtree(state.folder / name, ignore_errors=True)
+    state.control.barrier()
 
 
-def _each_rank_reads(state: State, name: str) -> None:
+def _into_cache(state: State, name: str) -> None:
     """Files into the page cache."""
-    with _alone(state.control):
-        for path in _files(state.folder / name):
-            with path.open("rb", buffering=0) as file:
-                while file.read(WARM_BYTES):
-                    pass
+    for path in _files(state.folder / name) if state.control.rank == 0 else ():
+        with path.open("rb", buffering=0) as file:
+            while file.read(READ_BYTES):
+                pass
+    state.control.barrier()
 
 
-def _each_rank_forgets(state: State, name: str) -> None:
+def _out_of_cache(state: State, name: str) -> None:
     """Files out of the page cache; they were synced."""
-    with _alone(state.control):
-        for path in _files(state.folder / name):
-            with path.open("rb") as file:
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    for path in _files(state.folder / name) if state.control.rank == 0 else ():
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    state.control.barrier()
 
 
-@contextmanager
-def _alone(control: Control) -> Iterator[None]:
-    """Rank 0 works, the others wait."""
-    raise NotImplementedError
+def _folder(case: CaseName) -> str:
+    """Where the files of a save or a restore lie."""
+    name = case.split("-")[1]
+    return "biodist" if name == "unproven" else name
 
 
 def _files(folder: Path) -> list[Path]:

@@ -27,9 +27,11 @@ from transformers import (
     AutoTokenizer,
     DataCollatorForTokenClassification,
     PreTrainedModel,
+    PrinterCallback,
     Trainer,
     TrainingArguments,
 )
+from transformers.utils import logging
 
 from biodist.data.order import step_samples
 from biodist.data.store import SampleStore
@@ -77,7 +79,7 @@ class OrderedTrainer(Trainer):
 
     def compute_loss(self, *given: Any, **named: Any) -> Any:
         loss: Any = super().compute_loss(*given, **named)
-        self.losses.append(float(loss))
+        self.losses.append(loss.item())
         return loss
 
 
@@ -149,6 +151,7 @@ def trainer_losses(training: Training, folder: Path) -> list[float]:
         train_dataset=list(ordered_samples(training)),
         data_collator=DataCollatorForTokenClassification(tokenizer),
     )
+    trainer.remove_callback(PrinterCallback)  # standard output is for the figures
     trainer.train()
     return trainer.losses
 
@@ -166,6 +169,8 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--steps", type=int, default=50)
     arguments = parser.parse_args()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         commit = measured_commit()
         found = compare(material(arguments), arguments.steps)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from xxhash import xxh3_128
 
 from biodist.checkpoint.fragments import PARTS, Fragment, TrainingState
 from biodist.checkpoint.ranks import Ranks
-from biodist.checkpoint.reading import Checkpoint, checkpoints_in, problems_of
+from biodist.checkpoint.reading import Checkpoint, folders_in, open_checkpoint, problems_of
 from biodist.errors import Problem, RunFailed, UserError
 
 
@@ -28,25 +28,19 @@ def newest_verified(folder: Path, ranks: Ranks) -> Found:
     Raises:
         RunFailed: there are checkpoints and none verifies. Never a silent fresh start.
     """
-    steps = ranks.share([c.step for c in reversed(checkpoints_in(folder))])
-    by_step = {c.step: c for c in checkpoints_in(folder)}
+    names = ranks.share([path.name for path in reversed(folders_in(folder))])
     passed_over: list[str] = []
-    for step in steps:
-        checkpoint = by_step.get(step)
-        own = (
-            problems_of(checkpoint.folder, slice(ranks.rank, None, ranks.world_size))
-            if checkpoint
-            else [f"step {step}: gone"]
-        )
+    for name in names:
+        checkpoint = open_checkpoint(folder / name)
+        own = problems_of(folder / name, slice(ranks.rank, None, ranks.world_size))
         problems = sorted({problem for said in ranks.gather(own) for problem in said})
         if not problems and checkpoint is not None:
             return Found(checkpoint, tuple(passed_over))
         passed_over += problems
-    damaged = ranks.share([p.name for p in sorted(folder.glob("step-*"))] if folder.is_dir() else [])
-    if damaged:
+    if names:
         raise RunFailed(
             f"no checkpoint in {folder} verifies, and nothing was changed: "
-            + "; ".join(passed_over or [f"{name}: no readable MANIFEST.json" for name in damaged])
+            + "; ".join(passed_over)
             + ". Restore one from a copy, or start a new run in another folder (--run)."
         )
     return Found(None, ())
@@ -90,7 +84,7 @@ def load(checkpoint: Checkpoint, state: TrainingState) -> None:
     Raises:
         RunFailed: the model has other parameters or shapes than the checkpoint, or the state is not what was read.
     """
-    read = {part: hashlib.sha256() for part in PARTS}
+    read = {part: xxh3_128() for part in PARTS}
     with torch.no_grad():
         for fragment in state.held():
             _same_shape(checkpoint, fragment)
@@ -103,7 +97,7 @@ def load(checkpoint: Checkpoint, state: TrainingState) -> None:
                 if at != fragment.count:
                     raise RunFailed(f"{checkpoint.folder}: {at} of {fragment.count} values of {part}/{fragment.name}")
     state.loaded(checkpoint.step)
-    live = {part: hashlib.sha256() for part in PARTS}
+    live = {part: xxh3_128() for part in PARTS}
     for fragment in state.held():
         for part, tensor in fragment.parts().items():
             live[part].update(tensor.detach().cpu().numpy().data.cast("B"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -60,10 +61,23 @@ class Manifest(_Frozen):
     data_fingerprint: str
     files: dict[str, ShardFile]
     parameters: dict[str, ParameterPieces]
+    sha256: str = ""  # of all the rest: a flipped bit is found here as it is in a shard
 
     @property
     def bytes(self) -> int:
         return sum(file.bytes for file in self.files.values())
+
+    def digest(self) -> str:
+        """What ``sha256`` must be."""
+        return hashlib.sha256(self.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
+
+    def signed(self) -> Manifest:
+        """The same manifest with its ``sha256``."""
+        return self.model_copy(update={"sha256": self.digest()})
+
+    def unlisted(self) -> list[str]:
+        """Files that hold pieces and whose digests are not here."""
+        return sorted({piece.file for p in self.parameters.values() for piece in p.pieces} - set(self.files))
 
     def holes(self) -> list[str]:
         """What is missing or there twice; empty when every element of every parameter is there once."""

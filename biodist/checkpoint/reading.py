@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from biodist.checkpoint.manifest import Manifest, Piece, read_manifest, tensor_name
-from biodist.checkpoint.shards import CHUNK_BYTES, file_digest, read_range
+from biodist.checkpoint.manifest import NAME, Manifest, Piece, read_manifest, tensor_name
+from biodist.checkpoint.shards import READ_BYTES, Shard, file_digest
 
 PREFIX = "step-"
 
@@ -33,11 +34,20 @@ class Checkpoint:
             yield from self._read_piece(part, name, piece, low, high)
 
     def _read_piece(self, part: str, name: str, piece: Piece, low: int, high: int) -> Iterator[np.ndarray]:
-        step = CHUNK_BYTES // 4
+        tensor, step = tensor_name(part, name, piece.start), READ_BYTES // 4
         for at in range(low, high, step):
             end = min(at + step, high)
-            tensor = tensor_name(part, name, piece.start)
-            yield read_range(self.folder / piece.file, tensor, at - piece.start, end - piece.start)
+            yield self._shard(piece.file).read(tensor, at - piece.start, end - piece.start)
+
+    def _shard(self, file: str) -> Shard:
+        if file not in self._shards:
+            self._shards[file] = Shard.open(self.folder / file)
+        return self._shards[file]
+
+    @cached_property
+    def _shards(self) -> dict[str, Shard]:
+        """Headers read so far: there are ranges by the thousand."""
+        return {}
 
     def weights_sha256(self) -> str:
         """The contract's digest of the weights: name, a zero byte, shape, little-endian fp32 bytes, names in order.
@@ -58,6 +68,11 @@ def problems_of(folder: Path, only: slice = slice(None)) -> list[str]:
     if manifest is None:
         return [f"{folder.name}: no readable MANIFEST.json"]
     found = [f"{folder.name}: {hole}" for hole in manifest.holes()]
+    found += [f"{folder.name}: {file} holds pieces and is not listed" for file in manifest.unlisted()]
+    if manifest.sha256 != manifest.digest():
+        found.append(f"{folder.name}/{NAME}: its SHA-256 is not the one it holds")
+    if folder.name != f"{PREFIX}{manifest.step:08d}":
+        found.append(f"{folder.name}/{NAME}: is of step {manifest.step}")
     for name, expected in sorted(manifest.files.items())[only]:
         try:
             actual = file_digest(folder / name)
@@ -73,12 +88,14 @@ def problems_of(folder: Path, only: slice = slice(None)) -> list[str]:
 
 def checkpoints_in(folder: Path) -> list[Checkpoint]:
     """Published checkpoints, oldest first: folders with a readable manifest. None of them is proven yet."""
-    found = []
-    for path in sorted(folder.glob(f"{PREFIX}*")) if folder.is_dir() else []:
-        manifest = read_manifest(path)
-        if manifest is not None:
-            found.append(Checkpoint(path, manifest))
-    return sorted(found, key=lambda checkpoint: checkpoint.step)
+    opened = (open_checkpoint(path) for path in folders_in(folder))
+    return [checkpoint for checkpoint in opened if checkpoint is not None]
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Folders with a checkpoint's name, oldest first, whatever is in them. A person's own copy of one has another."""
+    found = [path for path in folder.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
 
 
 def open_checkpoint(folder: Path) -> Checkpoint | None:

@@ -135,7 +135,7 @@ def _manifest(moment: Moment, written: list[_Written]) -> Manifest:
             f"the shards of step {moment.step} do not make a whole checkpoint, so it was not published: "
             + "; ".join(holes[:5])
         )
-    return manifest
+    return manifest.signed()
 
 
 def _publish(folder: Path, staging: Path, manifest: Manifest, may_publish: Callable[[], None]) -> None:
@@ -157,6 +157,8 @@ def _publish(folder: Path, staging: Path, manifest: Manifest, may_publish: Calla
 
 def remove_checkpoint(checkpoint: Path) -> None:
     """Deletes a checkpoint, its manifest first: a half-deleted one is no checkpoint."""
+    if (checkpoint / NAME).is_dir():  # damaged so; what is no file cannot be deleted as one
+        shutil.rmtree(checkpoint / NAME)
     remove_tree(checkpoint, first=[NAME])
 
 

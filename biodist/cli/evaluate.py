@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from biodist.cli.say import out
 from biodist.errors import Problem, UserError
+
+if TYPE_CHECKING:
+    from biodist.run.folder import RunFolder
 
 
 def evaluate(
@@ -22,19 +25,37 @@ def evaluate(
     from biodist.run.folder import RunFolder
 
     folders = [RunFolder(run.absolute()) for run in runs]
-    unfinished = [folder for folder in folders if not (folder.is_run() and folder.model.is_dir())]
-    if unfinished:
-        raise UserError(
-            Problem(str(f.root), "holds no finished run (no model folder)", "run `biodist train` on it to its end")
-            for f in unfinished
-        )
+    if problems := [problem for folder in folders for problem in _problems(folder, split or [])]:
+        raise UserError(problems)
     from biodist.training.scoring import score_run
 
     scores: dict[str, dict[str, Any]] = {}
     for run, folder in zip(runs, folders, strict=True):
-        scores[str(run)] = score_run(folder, tuple(split or ()))
+        scores[str(run)] = score_run(folder, split or _splits(folder))
         if not as_json:
             for name, values in scores[str(run)].items():
                 out.print(render_scores(values, f"{run}: {name}"))
     if as_json:
         out.print(json.dumps(scores, indent=2))
+
+
+def _problems(folder: RunFolder, wanted: list[str]) -> list[Problem]:
+    """What keeps a run from being scored, found without torch."""
+    if not (folder.is_run() and folder.model.is_dir()):
+        what = "holds no finished run (no model folder)"
+        return [Problem(str(folder.root), what, "run `biodist train` on it to its end")]
+    there = _splits(folder)
+    do = f"this run has: {', '.join(there) or 'none'}"
+    return [
+        Problem(f"--split {split}", f"{folder.root} has no such split to score", do)
+        for split in wanted
+        if split not in there
+    ]
+
+
+def _splits(folder: RunFolder) -> list[str]:
+    """The splits that a run has and that are scored."""
+    from biodist.plan.plan import Plan
+
+    plan = Plan.model_validate_json(folder.attempts()[-1].plan.read_text(encoding="utf-8"))
+    return [split for split in ("validation", "test") if split in plan.data.splits]

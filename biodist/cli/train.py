@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,7 +89,7 @@ def _command(
 
 def _attempt(folder: RunFolder, lease: Lease, prepared: Prepared) -> Outcome:
     from launch.local import run_attempt
-    from launch.progress import RunProgress
+    from launch.progress import EventTail, RunProgress
 
     plan = prepared.plan
     for notice in plan.notices:
@@ -101,7 +102,8 @@ def _attempt(folder: RunFolder, lease: Lease, prepared: Prepared) -> Outcome:
         f"{plan.batch.total_steps} steps of {plan.batch.global_batch} samples"
         + (f"; {earlier} earlier attempt{'s' if earlier > 1 else ''}" if earlier else "")
     )
-    with RunProgress(attempt, plan, err) as progress:
+    events = EventTail(attempt.events(0))
+    with closing(events), RunProgress(attempt, plan, err) as progress:
 
         def watch() -> None:
             if lease.lost.is_set():
@@ -109,6 +111,8 @@ def _attempt(folder: RunFolder, lease: Lease, prepared: Prepared) -> Outcome:
                     f"{folder.root}: another process has taken this run over; its ranks here were ended"
                 )
             progress.watch()
+            for problem in filter(None, (event.get("problem") for event in events.new())):
+                progress.say(f"passed over: {problem}")
 
         return run_attempt(attempt, plan, lease.token, watch=watch, say=progress.say)
 

@@ -7,8 +7,9 @@ import time
 from biodist.checkpoint.background import BackgroundSave, Snapshot
 from biodist.checkpoint.fragments import TrainingState, training_state
 from biodist.checkpoint.loading import load, newest_verified, refuse_foreign
+from biodist.checkpoint.manifest import NAME as MANIFEST
 from biodist.checkpoint.manifest import Cursor
-from biodist.checkpoint.reading import Checkpoint, checkpoints_in, open_checkpoint, problems_of
+from biodist.checkpoint.reading import Checkpoint, checkpoints_in, folders_in, open_checkpoint, problems_of
 from biodist.checkpoint.retention import kept_steps
 from biodist.checkpoint.saving import Moment, remove_checkpoint, remove_staging, save
 from biodist.errors import RunFailed
@@ -53,7 +54,7 @@ class Saver:
             UserError: the checkpoint is of another recipe or other data.
         """
         folder = self._run.checkpoints
-        stale = remove_staging(folder) if self._control.rank == 0 else []
+        stale = self._sweep() if self._control.rank == 0 else []
         found = newest_verified(folder, self._control)
         for problem in (*(f"removed unfinished {name}" for name in stale), *found.passed_over):
             self._recorder.phase("passing over a checkpoint", problem=problem)
@@ -126,20 +127,37 @@ class Saver:
         own = problems_of(folder, slice(self._control.rank, None, self._control.world_size))
         problems = sorted({problem for said in self._control.gather(own) for problem in said})
         if problems or checkpoint is None:
-            raise RunFailed("the checkpoint to finish from does not verify: " + "; ".join(problems))
+            raise RunFailed(
+                f"the checkpoint to finish from does not verify: {'; '.join(problems)}. Restore it from a copy, or "
+                f"remove {folder} to finish without it; then run the same command again"
+            )
         return checkpoint
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Fills the engine with another step's state."""
         load(checkpoint, self._state)
 
+    def _sweep(self) -> list[str]:
+        """Deletes what killed attempts were still writing; gives the names of unfinished checkpoints.
+
+        The lease's own temporary file is left alone: the launcher may be writing it just now.
+        """
+        earlier = [attempt for attempt in self._run.attempts() if attempt.number < self._attempt.number]
+        folders = (self._run.root, self._run.tensorboard, *(attempt.root for attempt in earlier))
+        half = [path for folder in folders for end in ("tmp", "new") for path in folder.glob(f".*.{end}")]
+        for path in (*half, *(attempt.rendezvous for attempt in earlier)):
+            if not path.name.startswith(f".{self._run.lease.name}."):
+                path.unlink(missing_ok=True)
+        return remove_staging(self._run.checkpoints)
+
     def _may_publish(self) -> None:
         if self._lease:
             check(self._run, self._lease)
 
     def _drop_damaged(self, resumed: int) -> None:
-        """Folders newer than the step resumed from did not verify; training will make them anew."""
+        """Folders newer than the step resumed from did not verify: training will make them anew. An older one without
+        a manifest was being deleted when its attempt died."""
         if self._control.rank == 0:
-            for path in self._run.checkpoints.glob("step-*"):
-                if int(path.name.removeprefix("step-")) > resumed:
+            for path in folders_in(self._run.checkpoints):
+                if path.name > self._run.checkpoint(resumed).name or not (path / MANIFEST).exists():
                     remove_checkpoint(path)

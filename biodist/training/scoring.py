@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig
 
 from biodist.data.store import SampleStore
-from biodist.errors import Problem, RunFailed, UserError
+from biodist.errors import RunFailed
 from biodist.plan.plan import Plan
 from biodist.run.folder import RunFolder
 from biodist.tasks.choice import task_of
@@ -20,21 +20,14 @@ from biodist.training.group import Control
 from biodist.training.stopping import StopFlag
 from biodist.training.watchdog import Watchdog
 
-SCORED = ("validation", "test")
 
-
-def score_run(run: RunFolder, splits: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """Metrics of ``RUN/model`` by split; of all that were given when ``splits`` is empty.
+def score_run(run: RunFolder, splits: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Metrics of ``RUN/model`` on splits that the run has.
 
     Raises:
-        UserError: a split that the run does not have.
         RunFailed: the run's tokenised data is gone.
     """
     plan = Plan.model_validate_json(run.attempts()[-1].plan.read_text(encoding="utf-8"))
-    there = [split for split in SCORED if split in plan.data.splits]
-    if unknown := [split for split in splits if split not in there]:
-        do = f"this run has: {', '.join(there) or 'none'}"
-        raise UserError(Problem(f"--split {split}", f"{run.root} has no such split", do) for split in unknown)
     task = task_of(plan)
     config = AutoConfig.from_pretrained(run.model, local_files_only=True)
     model = task.build(config, str(run.model))
@@ -49,7 +42,7 @@ def score_run(run: RunFolder, splits: Sequence[str] = ()) -> dict[str, dict[str,
 
     scores = {}
     with Watchdog(float("inf"), hung) as watchdog:
-        for split in splits or there:
+        for split in splits:
             store = SampleStore.open(plan.data, split)
             scores[split] = evaluate(scorer, task, store, collator_of(plan, model), control, watchdog, StopFlag())
     return scores

@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from biodist.checkpoint.shards import CHUNK_BYTES, Entry, file_digest, in_chunks, read_range, write_shard
+from biodist.checkpoint.shards import BATCH_BYTES, CHUNK_BYTES, Entry, Shard, file_digest, in_chunks, write_shard
+from biodist.errors import RunFailed
 
 Tensors = dict[str, np.ndarray]
 NAMES = st.text("abcé/._", min_size=1, max_size=12)
@@ -49,7 +50,7 @@ def test_any_range_is_read(tmp_path_factory: pytest.TempPathFactory, data: st.Da
     stop = data.draw(st.integers(start + 1, len(values)))
     path = tmp_path_factory.mktemp("shard") / "one.safetensors"
     write_shard(path, entries({"before": np.ones(3, np.float32), "x": values, "after": np.ones(2, np.float32)}))
-    assert read_range(path, "x", start, stop).tobytes() == values[start:stop].tobytes()
+    assert Shard.open(path).read("x", start, stop).tobytes() == values[start:stop].tobytes()
 
 
 def test_shapes_and_metadata_are_kept(tmp_path: Path) -> None:
@@ -79,3 +80,40 @@ def test_large_tensors_travel_in_chunks() -> None:
     sizes = [len(chunk) for chunk in in_chunks(values)]
     assert sizes == [CHUNK_BYTES // 4, CHUNK_BYTES // 4, 5]
     assert list(in_chunks(values[:0])) == []
+
+
+def test_a_shard_of_several_chunks_is_written_and_hashed_in_order(tmp_path: Path) -> None:
+    values = np.arange(5 * BATCH_BYTES // 8, dtype=np.float32)
+    few = values[:3]
+    path = tmp_path / "large.safetensors"
+    given = {"few": few, "large": values, "few again": few}
+    written = write_shard(path, [Entry(n, v.shape, lambda v=v: in_chunks(v)) for n, v in given.items()])  # type: ignore[misc]
+    assert written == file_digest(path)
+    assert {name: tensor.tobytes() for name, tensor in load_file(path).items()} == {
+        name: tensor.tobytes() for name, tensor in given.items()
+    }
+
+
+@pytest.mark.parametrize("left", [0, 7, 8, 40, -1])
+def test_a_cut_shard_is_refused_by_name(tmp_path: Path, left: int) -> None:
+    path = tmp_path / "one.safetensors"
+    write_shard(path, entries({"x": np.ones(300, np.float32)}))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left])
+    with pytest.raises(RunFailed, match=r"one\.safetensors: (not a shard, its header is damaged|ends inside x)"):
+        Shard.open(path).read("x", 0, 300)
+
+
+@pytest.mark.parametrize("header", [b"", b"[]", b"{", b'{"x":1}', b'{"x":{"data_offsets":[]}}', b"\xff"])
+def test_a_header_that_is_none_is_refused_by_name(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "one.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(RunFailed, match=r"one\.safetensors: not a shard, its header is damaged"):
+        Shard.open(path)
+
+
+def test_a_tensor_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "one.safetensors"
+    write_shard(path, entries({"x": np.ones(3, np.float32)}))
+    with pytest.raises(RunFailed, match=r"one\.safetensors: holds no y"):
+        Shard.open(path).read("y", 0, 1)

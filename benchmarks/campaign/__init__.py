@@ -1,0 +1,1 @@
+"""Kills and damage done to real runs on purpose, and what became of them."""

@@ -1,0 +1,37 @@
+"""Rows of a campaign, on disk one by one, so that it can be stopped and goes on; and tables of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from biodist.run.durable import JsonLines, read_json_lines
+
+Row = dict[str, Any]
+
+
+class Ledger:
+    """Appends rows to a file, each durable at once. A row's ``case`` names what it is about."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def rows(self) -> list[Row]:
+        return list(read_json_lines(self._path))
+
+    def done(self) -> set[str]:
+        """Cases that have a row."""
+        return {row["case"] for row in self.rows()}
+
+    def add(self, row: Row) -> None:
+        with JsonLines(self._path) as lines:
+            lines.append(row)
+            lines.sync()
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
