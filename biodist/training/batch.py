@@ -69,6 +69,7 @@ def collate(
     pad_id: int,
     position_offset: int = 0,
     token_types: Sequence[NDArray[np.int8]] | None = None,
+    round_to: int = 1,
 ) -> Batch:
     """Puts windows into one batch.
 
@@ -79,6 +80,8 @@ def collate(
         pad_id: the token that fills a padded batch.
         position_offset: position of a sequence's first token (`unpadded.position_offset`).
         token_types: token types of each window, for pairs.
+        round_to: an unpadded row is filled up to a multiple of it by one more sequence, of padding, that counts in no
+            loss and is in neither ``windows`` nor ``lengths``.
 
     Raises:
         ValueError: when there is no window, one is empty, or windows and numbers differ in count.
@@ -86,22 +89,46 @@ def collate(
     if not windows or len(windows) != len(numbers):
         raise ValueError(f"a batch needs windows and as many numbers, but has {len(windows)} and {len(numbers)}")
     sizes = [len(window.input_ids) for window in windows]
-    unpadded = padding == "none"
-    # A stable order: the row is a function of the windows alone.
-    order = sorted(range(len(sizes)), key=sizes.__getitem__) if unpadded else list(range(len(sizes)))
-    lengths = tuple(sizes[i] for i in order)
-    join = _end_to_end if unpadded else _padded
-    positions = [np.arange(position_offset, position_offset + length) for length in lengths]
+    if padding == "none":
+        return _row(windows, numbers, sizes, token_types, pad_id, position_offset, -sum(sizes) % round_to)
+    positions = [np.arange(position_offset, position_offset + length) for length in sizes]
     return Batch(
-        input_ids=join([windows[i].input_ids for i in order], pad_id),
-        labels=join([windows[i].labels for i in order], IGNORED),
+        input_ids=_padded([window.input_ids for window in windows], pad_id),
+        labels=_padded([window.labels for window in windows], IGNORED),
         # The position of padding is never looked at, but must lie inside the table.
-        position_ids=join(positions, 0),
+        position_ids=_padded(positions, 0),
+        windows=torch.from_numpy(np.array(numbers, np.int64)),
+        lengths=tuple(sizes),
+        token_type_ids=None if token_types is None else _padded(token_types, 0),
+        attention_mask=_padded([np.ones(length) for length in sizes], 0),
+    )
+
+
+def _row(
+    windows: Sequence[Tokenised],
+    numbers: Sequence[int] | NDArray[np.int64],
+    sizes: Sequence[int],
+    token_types: Sequence[NDArray[np.int8]] | None,
+    pad_id: int,
+    position_offset: int,
+    filling: int,
+) -> Batch:
+    """Sequences end to end by length, a stable order: the row is a function of the windows alone."""
+    ids = [window.input_ids for window in windows] + [np.full(filling, pad_id, np.int32)]
+    labels = [window.labels for window in windows] + [np.full(filling, IGNORED, np.int16)]
+    types = None if token_types is None else [*token_types, np.zeros(filling, np.int8)]
+    whole = [*sizes, filling]
+    row = sorted(range(len(whole)) if filling else range(len(sizes)), key=whole.__getitem__)
+    order = [i for i in row if i < len(sizes)]
+    lengths = tuple(whole[i] for i in row)
+    return Batch(
+        input_ids=_end_to_end([ids[i] for i in row]),
+        labels=_end_to_end([labels[i] for i in row]),
+        position_ids=_end_to_end([np.arange(position_offset, position_offset + length) for length in lengths]),
         windows=torch.from_numpy(np.asarray(numbers, np.int64)[order]),
-        lengths=lengths,
-        token_type_ids=None if token_types is None else join([token_types[i] for i in order], 0),
-        attention_mask=None if unpadded else _padded([np.ones(length) for length in lengths], 0),
-        layout=RowLayout.of(lengths) if unpadded else None,
+        lengths=tuple(sizes[i] for i in order),
+        token_type_ids=None if types is None else _end_to_end([types[i] for i in row]),
+        layout=RowLayout.of(lengths),
     )
 
 
@@ -117,7 +144,7 @@ def forward_kwargs(batch: Batch) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _end_to_end(rows: Sequence[NDArray[Any]], fill: int) -> Tensor:
+def _end_to_end(rows: Sequence[NDArray[Any]]) -> Tensor:
     return torch.from_numpy(np.concatenate(rows).astype(np.int64))[None]
 
 

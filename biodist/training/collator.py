@@ -19,6 +19,7 @@ class Collator:
     padding: Literal["none", "batch"]
     pad_id: int
     position_offset: int  # RoBERTa counts positions from padding_idx + 1
+    round_to: int = 1  # tokens of a row are filled up to a multiple of it
 
     def collate(self, store: SampleStore, numbers: Sequence[int] | np.ndarray) -> Batch:
         """The batch of these windows; their numbers travel in it."""
@@ -28,4 +29,5 @@ class Collator:
             padding=self.padding,
             pad_id=self.pad_id,
             position_offset=self.position_offset,
+            round_to=self.round_to,
         )

@@ -314,3 +314,34 @@ def test_a_batch_of_nothing_is_refused() -> None:
         collate(windows([0, 3]), [0, 1], padding="none", pad_id=0)
     with pytest.raises(ValueError, match="ascending"):
         RowLayout.of([3, 2])
+
+
+def test_a_row_is_filled_up_by_a_sequence_that_counts_nowhere() -> None:
+    windows = [_Plain(7), _Plain(3), _Plain(12)]
+    plain = collate(windows, [4, 5, 6], padding="none", pad_id=0)
+    filled = collate(windows, [4, 5, 6], padding="none", pad_id=0, round_to=16)
+    assert filled.input_ids.shape == (1, 32) and plain.input_ids.shape == (1, 22)
+    assert filled.windows.tolist() == plain.windows.tolist() == [5, 4, 6]
+    assert filled.lengths == plain.lengths and filled.tokens == 22
+    assert (filled.labels != IGNORED).sum() == (plain.labels != IGNORED).sum()
+    model = BertForTokenClassification(
+        BertConfig(
+            vocab_size=50,
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            num_labels=3,
+        )
+    ).eval()
+    use_unpadded(model)
+    targets = [model(**forward_kwargs(batch)).logits[batch.labels != IGNORED] for batch in (plain, filled)]
+    torch.testing.assert_close(targets[0], targets[1], rtol=1e-6, atol=1e-6)
+
+
+class _Plain:
+    """A window of a given length; each token counts."""
+
+    def __init__(self, length: int):
+        self.input_ids = np.arange(1, length + 1, dtype=np.int32)
+        self.labels = (np.arange(length) % 3).astype(np.int16)
