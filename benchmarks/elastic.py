@@ -29,6 +29,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from biodist.run.folder import RunFolder
 from elastic_rows import CLOSE, PROCESSES, Layout, Pair, Row, append_rows, layouts, markdown, read_rows
 from material import measured_commit, typed_command
 from state_group import run_group
@@ -94,6 +95,8 @@ class Trainings:
         """Goes on in a copy of the run's folder, and saves at once what it was given."""
         name = f"{saved}-{loaded}"
         shutil.copytree(self.run(f"{saved}"), self.run(name))
+        recipe = self._recipe(loaded.strategy).model_dump_json()  # JSON is YAML; without it the folder is no run
+        RunFolder(self.run(name)).recipe.write_text(recipe, encoding="utf-8")
         saves = {str(SAVED_AT): str(self.checkpoints(name))}
         return self._job(name, loaded) | {"load": str(self.checkpoints(f"{saved}")), "saves": saves}
 

@@ -131,6 +131,8 @@ class RunProgress:
         events = self._tail.new()
         for event in events:
             self.standing.take(event)
+            if "problem" in event:
+                self.say(f"passed over: {event['problem']}")
         if events:
             self._show.update(self.standing)
 

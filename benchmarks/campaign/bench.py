@@ -17,9 +17,9 @@ from biodist.run.records import AttemptRecord
 from campaign.cases import Blow, Case, Kind
 from campaign.damages import Damage, Outcome, damages, digests, newest_of
 from campaign.full_disk import FILLINGS, Filling, fill, small_disk
-from campaign.ground import LIMIT_S, Ground, launched
+from campaign.ground import Ground, launched
 from campaign.ledger import Row
-from campaign.strike import run_attempt, trap_of, wait_for
+from campaign.strike import ending, run_attempt, trap_of, wait_for
 from campaign.traps import Trap, environment, moment
 from campaign.verdict import differences, leftovers
 
@@ -174,7 +174,7 @@ class Bench:
                 if traps[0].holds is not None:
                     act()
                 traps[0].let_go()
-            code = launcher.wait(LIMIT_S)
+            code = ending(launcher)
         attempts = run.attempts()
         record = AttemptRecord.load(attempts[-1].record) if attempts and attempts[-1].record.exists() else None
         return Went(code, log.read_text(encoding="utf-8"), record.resumed_step if record else None)

@@ -19,6 +19,7 @@ from campaign.traps import Trap, environment
 
 TURN_S = 0.02
 GONE_S = 10.0  # a worker that outlives its launcher by more than this was left behind
+NOT_ENDED = 124  # the exit code that `timeout` gives as well
 ASKED = {Kind.TERM: signal.SIGTERM, Kind.USR2: signal.SIGUSR2}
 
 
@@ -50,7 +51,7 @@ def run_attempt(ground: Ground, case: Case, folder: Path, blows: Sequence[Blow],
                 break
             struck += 1
             _strike(blow, trap, launcher, run, log)
-        code = _code(launcher, problems)
+        code = ending(launcher)
     if (allowed := _allowed(blows[:struck])) and code not in allowed:
         problems.append(f"exit code {code}, must be {' or '.join(map(str, allowed))}")
     if not wait_for(lambda: not processes_of(run), GONE_S):
@@ -100,12 +101,13 @@ def _allowed(blows: Sequence[Blow]) -> tuple[int, ...]:
     return (EXIT_FAILED,)
 
 
-def _code(launcher: subprocess.Popen[bytes], problems: list[str]) -> int:
+def ending(launcher: subprocess.Popen[bytes]) -> int:
+    """Its exit code; NOT_ENDED where it had to be killed after `LIMIT_S` seconds, which no blow allows."""
     with suppress(subprocess.TimeoutExpired):
         return launcher.wait(LIMIT_S)
-    problems.append(f"not ended {LIMIT_S:.0f} s after the last blow")
     launcher.kill()
-    return launcher.wait()
+    launcher.wait()
+    return NOT_ENDED
 
 
 def wait_for(done: Callable[[], bool], seconds: float = LIMIT_S) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from biodist.cli.say import err, out
-from biodist.errors import EXIT_DONE, EXIT_STOPPED, MachineCannot, Problem, UserError
+from biodist.errors import EXIT_DONE, EXIT_STOPPED, MachineCannot, Problem, RunFailed, UserError
 
 if TYPE_CHECKING:
     from biodist.cli.prepare import Prepared
@@ -89,7 +88,7 @@ def _command(
 
 def _attempt(folder: RunFolder, lease: Lease, prepared: Prepared) -> Outcome:
     from launch.local import run_attempt
-    from launch.progress import EventTail, RunProgress
+    from launch.progress import RunProgress
 
     plan = prepared.plan
     for notice in plan.notices:
@@ -102,8 +101,7 @@ def _attempt(folder: RunFolder, lease: Lease, prepared: Prepared) -> Outcome:
         f"{plan.batch.total_steps} steps of {plan.batch.global_batch} samples"
         + (f"; {earlier} earlier attempt{'s' if earlier > 1 else ''}" if earlier else "")
     )
-    events = EventTail(attempt.events(0))
-    with closing(events), RunProgress(attempt, plan, err) as progress:
+    with RunProgress(attempt, plan, err) as progress:
 
         def watch() -> None:
             if lease.lost.is_set():
@@ -111,10 +109,35 @@ def _attempt(folder: RunFolder, lease: Lease, prepared: Prepared) -> Outcome:
                     f"{folder.root}: another process has taken this run over; its ranks here were ended"
                 )
             progress.watch()
-            for problem in filter(None, (event.get("problem") for event in events.new())):
-                progress.say(f"passed over: {problem}")
 
-        return run_attempt(attempt, plan, lease.token, watch=watch, say=progress.say)
+        outcome = run_attempt(attempt, plan, lease.token, watch=watch, say=progress.say)
+    if outcome.failure:
+        _keep_failure(folder)
+    return outcome
+
+
+def _keep_failure(folder: RunFolder) -> None:
+    """``result.json`` says that the run failed, and how far its events got. A full disk must not hide the cause."""
+    from biodist.metrics.events import StepEvent
+    from biodist.metrics.stream import Totals, stitch
+    from biodist.plan.plan import read_plan
+    from biodist.run.records import Result
+
+    totals = Totals()
+    try:
+        for event in stitch(folder).events():
+            totals = totals.plus(event) if isinstance(event, StepEvent) else totals
+        Result(
+            status="failed",
+            steps=totals.steps,
+            samples_seen=totals.samples,
+            tokens_seen=totals.tokens,
+            train_seconds=totals.seconds,
+            tokens_per_second=totals.tokens / totals.seconds if totals.seconds else 0.0,
+            micro_batches=tuple(read_plan(attempt.plan).batch.micro_batch for attempt in folder.attempts()),
+        ).save(folder.result)
+    except (OSError, RunFailed) as error:
+        err.print(f"{folder.result}: could not be brought up to date: {error}")
 
 
 def _refuse_other_core(folder: RunFolder, recipe: Recipe) -> None:

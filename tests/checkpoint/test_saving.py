@@ -165,5 +165,5 @@ def test_the_manifest_holds_no_text_but_names_and_digests(folder: Path) -> None:
     manifest = json.loads((folder / "step-00000010" / "MANIFEST.json").read_text())
     assert set(manifest) == {
         *("version", "step", "attempt", "world_size", "strategy", "cursor", "core_digest"),
-        *("data_fingerprint", "files", "parameters"),
+        *("data_fingerprint", "files", "parameters", "sha256"),
     }

@@ -110,7 +110,9 @@ def test_a_killed_rank_is_named(ddp: Battered) -> None:
     assert str(ddp.run / "attempts" / "0002" / "rank-1.log") in ddp.hit.err
     assert "The same command goes on from the last checkpoint" in ddp.hit.err
     assert ddp.attempt(2)["outcome"] == "failed" and ddp.attempt(2)["failure"]["rank"] == 1
-    assert ddp.hit_result is None
+    result = json.loads(ddp.hit_result or "{}")
+    assert result["status"] == "failed" and result["steps"] == ddp.attempt(2)["last_step"]
+    assert result["weights_sha256"] is None and result["metrics"] == {}
 
 
 def test_a_rank_that_stands_still_is_named_and_stacks_are_in_the_logs(zero2: Battered) -> None:

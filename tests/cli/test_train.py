@@ -109,7 +109,9 @@ def test_not_a_number_names_step_and_samples(terminal: Any) -> None:
     step = 1 + steps_made(terminal.folder / "nan" / "attempts" / "0001" / "events-rank-0.jsonl")
     assert f"step {step}: loss" in said.err and "not a number" in said.err and "train.learning_rate" in said.err
     assert said.err.count("tiny:") >= 6
-    assert not (terminal.folder / "nan" / "result.json").exists() and "Traceback" not in said.err
+    result = json.loads((terminal.folder / "nan" / "result.json").read_text())
+    assert result["status"] == "failed" and result["steps"] == step - 1 and result["metrics"] == {}
+    assert "Traceback" not in said.err
 
 
 def steps_made(events: Path) -> int:
