@@ -29,7 +29,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from biodist.run.folder import RunFolder
 from elastic_rows import CLOSE, PROCESSES, Layout, Pair, Row, append_rows, layouts, markdown, read_rows
 from material import measured_commit, typed_command
 from state_group import run_group
@@ -44,6 +43,7 @@ from biodist.plan.decide import decide
 from biodist.plan.machine import Machine
 from biodist.plan.plan import ModelPlan, Plan, Strategy
 from biodist.plan.shape import scratch_shape
+from biodist.run.folder import RunFolder
 
 JOBS = Path(__file__).resolve().parent.parent / "tests" / "training" / "jobs.py"
 SENTENCES = 90

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from biodist.cli.say import err, out
-from biodist.errors import EXIT_DONE, EXIT_STOPPED, MachineCannot, Problem, RunFailed, UserError
+from biodist.errors import EXIT_DONE, EXIT_STOPPED, BiodistError, MachineCannot, Problem, UserError
 
 if TYPE_CHECKING:
     from biodist.cli.prepare import Prepared
@@ -136,7 +136,7 @@ def _keep_failure(folder: RunFolder) -> None:
             tokens_per_second=totals.tokens / totals.seconds if totals.seconds else 0.0,
             micro_batches=tuple(read_plan(attempt.plan).batch.micro_batch for attempt in folder.attempts()),
         ).save(folder.result)
-    except (OSError, RunFailed) as error:
+    except (OSError, BiodistError) as error:
         err.print(f"{folder.result}: could not be brought up to date: {error}")
 
 
