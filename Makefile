@@ -2,8 +2,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TEST_CLUSTER := --root /var/lib/biodist-test-cluster
 
-.PHONY: help venv demo-model quickstart test test-full check format clean
+.PHONY: help venv demo-model quickstart test test-full test-cluster check format clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -45,6 +46,17 @@ test: venv
 ## make test-full    the whole product of the campaigns too
 test-full: venv
 	$(BIN)/python -m pytest --full
+
+## make test-cluster tests on a real Slurm that it brings up here, with and without user signals; needs root
+test-cluster: venv
+	@if [ "$$(id -u)" != 0 ]; then echo "make test-cluster: skipped, a Slurm cluster of one's own needs root"; exit 0; fi; \
+	trap 'slurm/devcluster down $(TEST_CLUSTER)' EXIT; trap 'exit 130' INT TERM; \
+	for mode in "" --user-signal; do \
+	  slurm/devcluster up $(TEST_CLUSTER) --port 26917 $$mode || exit; \
+	  eval "$$(slurm/devcluster env $(TEST_CLUSTER))"; \
+	  $(BIN)/python -m pytest -m slurm tests/cluster || exit; \
+	  slurm/devcluster down $(TEST_CLUSTER) || exit; \
+	done
 
 ## make format       ruff's formatting and its safe fixes
 format: venv

@@ -26,7 +26,7 @@ from state_table import markdown
 
 from biodist.config.recipe import Recipe, ScratchSize
 from biodist.errors import BiodistError, MachineCannot
-from biodist.plan.decide import decide
+from biodist.plan.decide import decide, place
 from biodist.plan.index import DataIndex, SplitIndex
 from biodist.plan.machine import Machine
 from biodist.plan.plan import ModelPlan, Plan
@@ -69,7 +69,7 @@ def plan_of(layers: int, hidden: int, machine: Machine) -> Plan:
         fingerprint="none", store="", tokenizer="", labels=LABELS, vocab_size=VOCABULARY, splits={"train": split}
     )
     model = ModelPlan(folder=None, shape=scratch_shape(size, VOCABULARY, len(LABELS)))
-    return decide(recipe, index, model, machine, nproc=PROCESSES, device="cpu")
+    return decide(recipe, index, model, place(machine, PROCESSES, "cpu"))
 
 
 def settings_of(plan: Plan, machine: Machine) -> Settings:

@@ -39,7 +39,7 @@ from biodist.config.recipe import Recipe
 from biodist.data.generate import LABELS, generate
 from biodist.data.indexing import build_index
 from biodist.errors import BiodistError, RunFailed, SomeFailed
-from biodist.plan.decide import decide
+from biodist.plan.decide import decide, place
 from biodist.plan.machine import Machine
 from biodist.plan.plan import ModelPlan, Plan, Strategy
 from biodist.plan.shape import scratch_shape
@@ -67,7 +67,7 @@ class Trainings:
         index = build_index(recipe, None, self.folder / "cache")
         model = ModelPlan(folder=None, shape=scratch_shape(recipe.model.scratch, index.vocab_size, len(index.labels)))
         machine = Machine(host="here", processor="processor", cores=layout.processes, memory=24 * 10**9)
-        return decide(recipe, index, model, machine, nproc=layout.processes, device="cpu")
+        return decide(recipe, index, model, place(machine, layout.processes, "cpu"))
 
     def _recipe(self, strategy: Strategy) -> Recipe:
         size = {"hidden_size": 32, "intermediate_size": 64, "vocab_size": 300, "max_positions": 64}

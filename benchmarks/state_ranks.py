@@ -23,7 +23,7 @@ from transformers import BertConfig, BertForTokenClassification
 
 from biodist.checkpoint.background import Snapshot
 from biodist.checkpoint.fragments import TrainingState, training_state
-from biodist.checkpoint.loading import load, newest_verified
+from biodist.checkpoint.loading import load, load_newest
 from biodist.checkpoint.manifest import Cursor
 from biodist.checkpoint.reading import checkpoints_in
 from biodist.checkpoint.saving import Moment, save
@@ -53,7 +53,7 @@ class State:
     folder: Path  # of all ranks
 
     def save_biodist(self, name: str = "biodist") -> None:
-        save(self.folder / name, self._moment(), self.training.owned(), self.control, lambda: None)
+        save(self.folder / name, self._moment(), self.training.share(), self.control, lambda: None)
 
     def save_deepspeed(self) -> None:
         """And what makes it outlive a power cut: each rank syncs its own files, rank 0 the others and the folders."""
@@ -83,9 +83,8 @@ class State:
             raise OSError(f"dd ended with {codes}")
 
     def restore_biodist(self) -> None:
-        found = newest_verified(self.folder / "biodist", self.control).checkpoint
-        assert found is not None
-        load(found, self.training)
+        found = load_newest(self.folder / "biodist", self.training, self.control, lambda checkpoint: None)
+        assert found.checkpoint is not None
 
     def restore_unproven(self) -> None:
         (checkpoint,) = checkpoints_in(self.folder / "biodist")
@@ -112,7 +111,7 @@ class Copies:
     @classmethod
     def of(cls, state: State) -> Copies:
         snapshot = Snapshot()
-        snapshot.take(state.training.owned())
+        snapshot.take(state.training.share())
         parts = [part for fragment in state.training.owned() for part in fragment.parts().values()]
         storages = {part.untyped_storage().data_ptr(): part.untyped_storage() for part in parts}
         tensors = tuple(torch.empty(0).set_(storage) for storage in storages.values())
@@ -120,7 +119,7 @@ class Copies:
         return cls(state, snapshot, tensors, room)
 
     def copy_biodist(self) -> None:
-        self.snapshot.take(self.state.training.owned())
+        self.snapshot.take(self.state.training.share())
 
     def copy_plain(self) -> None:
         for tensor in self.tensors:

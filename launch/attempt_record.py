@@ -13,8 +13,10 @@ from biodist.run.folder import AttemptFolder
 from biodist.run.records import AttemptRecord, Failure
 
 
-def begin_record(attempt: AttemptFolder, plan: Plan) -> AttemptRecord:
-    """Writes that the attempt runs. Raises OSError."""
+def begin_record(
+    attempt: AttemptFolder, plan: Plan, job: str | None = None, restart: int = 0, nodes: tuple[str, ...] = ()
+) -> AttemptRecord:
+    """Writes that the attempt runs; `job`, `restart` and `nodes` on a cluster. Raises OSError."""
     record = AttemptRecord(
         number=attempt.number,
         outcome="running",
@@ -23,13 +25,19 @@ def begin_record(attempt: AttemptFolder, plan: Plan) -> AttemptRecord:
         world_size=plan.machine.world_size,
         strategy=plan.strategy,
         started=time.time(),
+        job=job,
+        restart=restart,
+        nodes=nodes,
     )
     record.save(attempt.record)
     return record
 
 
 def end_record(
-    attempt: AttemptFolder, outcome: Literal["finished", "stopped", "failed"], failure: Failure | None
+    attempt: AttemptFolder,
+    outcome: Literal["finished", "stopped", "failed"],
+    failure: Failure | None,
+    stopped_by: str | None = None,
 ) -> AttemptRecord:
     """Writes how it ended and which steps it made, from the events of rank 0. Raises OSError."""
     resumed: int | None = None
@@ -47,6 +55,7 @@ def end_record(
             "first_step": steps[0] if steps else None,
             "last_step": steps[-1] if steps else None,
             "failure": failure,
+            "stopped_by": stopped_by,
         }
     )
     record.save(attempt.record)

@@ -37,18 +37,20 @@ _OUTER_NAMES = frozenset(
 _OUTER_PREFIXES = ("MASTER_", "TORCHELASTIC_", "ACCELERATE_", "OMPI_", "PMI_", "PMIX_", "SLURM_STEP_", "SLURM_SRUN_")
 
 
-def worker_environment(outer: Mapping[str, str], machine: MachinePlan) -> dict[str, str]:
-    """Variables for every rank of one machine: threads, loopback, no telemetry, nothing of an outer job.
+def worker_environment(outer: Mapping[str, str], machine: MachinePlan, interface: str | None = None) -> dict[str, str]:
+    """Variables for every rank of one machine: threads, network, no telemetry, nothing of an outer job.
+
+    `interface` is the network between nodes; the loopback one when not given.
 
     ``CUDA_VISIBLE_DEVICES`` stays as it is: a rank takes its GPU by its local rank.
     """
     kept = {name: value for name, value in outer.items() if not _is_of_outer_job(name)}
-    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    interface = interface or ("lo0" if sys.platform == "darwin" else "lo")
     own = {
         "OMP_NUM_THREADS": str(machine.threads_per_process),
         "MKL_NUM_THREADS": str(machine.threads_per_process),
-        "GLOO_SOCKET_IFNAME": loopback,
-        "NCCL_SOCKET_IFNAME": loopback,
+        "GLOO_SOCKET_IFNAME": interface,
+        "NCCL_SOCKET_IFNAME": interface,
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DISABLE_TELEMETRY": "1",

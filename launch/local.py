@@ -8,7 +8,6 @@ once, and the first rank that failed is named.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -23,17 +22,8 @@ from launch.environment import worker_environment
 from launch.ranks import Command, Ranks
 from launch.rendezvous import rendezvous
 from launch.requests import StopRequests
-from launch.verdict import FirstFailure, first_failure, written_failures
-
-_TURN_S = 0.1
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long the launcher waits once a rank has failed."""
-
-    others_s: float = 5.0  # for the other ranks to end by themselves and say why
-    stacks_s: float = 2.0  # for those that have not to write their stacks
+from launch.verdict import FirstFailure
+from launch.watching import Patience, Watching
 
 
 @dataclass(frozen=True)
@@ -66,25 +56,29 @@ def run_attempt(
     clock = time.monotonic()
     say = say or _to_standard_error
     begin_record(attempt, plan)
-    exit_code, failure = EXIT_FAILED, None  # what stays on record if we do not get to the end
+    exit_code, failure, asked = EXIT_FAILED, None, None  # what stays on record if we do not get to the end
     try:
         with StopRequests() as requests, rendezvous(attempt) as address:
             command = worker or (lambda rank: worker_command(attempt, plan, rank, address, lease_token))
             commands = [Command(rank, command(rank), attempt.log(rank)) for rank in range(plan.machine.world_size)]
             with Ranks(commands, worker_environment(os.environ, plan.machine)) as ranks:
-                exit_code, failure = _Watching(attempt, ranks, requests, watch, say, patience).follow()
+                watching = Watching(attempt, ranks, requests, watch, say, patience)
+                exit_code, failure = watching.follow()
+                asked = watching.asked
     finally:
-        _keep(attempt, exit_code, failure, say)
+        keep_record(attempt, exit_code, failure, say, asked)
     return Outcome(exit_code, failure, time.monotonic() - clock)
 
 
-def worker_command(attempt: AttemptFolder, plan: Plan, rank: int, address: str, lease_token: str) -> list[str]:
-    """The command line of one rank of this machine."""
+def worker_command(
+    attempt: AttemptFolder, plan: Plan, rank: int, address: str, lease_token: str, local_rank: int | None = None
+) -> list[str]:
+    """The command line of one rank; `local_rank` counts on its node (as `rank` when there is one node)."""
     return [
         *(sys.executable, "-m", "biodist.training.worker"),
         *("--attempt", str(attempt.root.absolute())),
         *("--rank", str(rank)),
-        *("--local-rank", str(rank)),
+        *("--local-rank", str(rank if local_rank is None else local_rank)),
         *("--world-size", str(plan.machine.world_size)),
         *("--rendezvous", address),
         *("--lease", lease_token),
@@ -104,96 +98,21 @@ def first_failure_report(outcome: Outcome) -> str:
     return "\n".join([*lines, f"its log: {failure.log}"])
 
 
-class _EndedAtOnce(Exception):
-    """A second SIGINT."""
-
-
-class _Watching:
-    """Follows the ranks of one attempt to their end."""
-
-    def __init__(
-        self,
-        attempt: AttemptFolder,
-        ranks: Ranks,
-        requests: StopRequests,
-        watch: Callable[[], None] | None,
-        say: Callable[[str], None],
-        patience: Patience,
-    ):
-        self._attempt = attempt
-        self._ranks = ranks
-        self._world_size = len(ranks.running)
-        self._requests = requests
-        self._watch = watch or (lambda: None)
-        self._say = say
-        self._patience = patience
-        self._stopping = False
-        self._interrupts = 0
-
-    def follow(self) -> tuple[int, FirstFailure | None]:
-        """The attempt's exit code, and the first failure if one failed."""
-        try:
-            self._turn_until(lambda: not self._ranks.running or self._failed())
-            failure = self._settle() if self._failed() else self._verdict([])
-        except _EndedAtOnce:
-            return EXIT_INTERRUPTED, None
-        if failure is not None:
-            return failure.exit_code, failure
-        return self._ranks.endings[0].status, None
-
-    def _failed(self) -> bool:
-        badly = any(ending.status not in (EXIT_DONE, EXIT_STOPPED) for ending in self._ranks.endings)
-        return badly or any(self._attempt.failure(rank).exists() for rank in range(self._world_size))
-
-    def _settle(self) -> FirstFailure | None:
-        """After a failure: hears the others out, asks those that go on for their stacks, and judges."""
-        stopped = self._ranks.stopped()
-        if not any(failure.kind == "hang" for failure in written_failures(self._attempt, self._world_size)):
-            self._turn_until(lambda: not self._ranks.running, self._patience.others_s)
-        # Nothing that ends from here on is evidence: it was us.
-        endings_known = len(self._ranks.endings)
-        if self._ranks.running:
-            self._ranks.signal(signal.SIGQUIT)
-            self._turn_until(lambda: not self._ranks.running, self._patience.stacks_s)
-        return self._verdict(stopped, endings_known)
-
-    def _verdict(self, stopped: list[int], endings_known: int | None = None) -> FirstFailure | None:
-        written = written_failures(self._attempt, self._world_size)
-        return first_failure(self._attempt, written, self._ranks.endings[:endings_known], stopped, time.time())
-
-    def _turn_until(self, done: Callable[[], bool], seconds: float = float("inf")) -> None:
-        until = time.monotonic() + seconds
-        while True:
-            self._ranks.look()
-            self._watch()
-            self._answer()
-            if done() or time.monotonic() > until:
-                return
-            time.sleep(_TURN_S)
-
-    def _answer(self) -> None:
-        for number in self._requests.take():
-            if number == signal.SIGINT:
-                self._interrupts += 1
-            if self._interrupts > 1:
-                self._say("second SIGINT: ended at once, nothing saved since the last checkpoint")
-                raise _EndedAtOnce
-            if self._stopping:
-                self._say(f"{number.name}: already stopping; Ctrl-C again ends at once")
-                continue
-            self._stopping = True
-            self._say(f"{number.name}: stopping after this step, saving first; Ctrl-C again ends at once")
-            self._ranks.signal(signal.SIGUSR1)
-
-
-def _keep(attempt: AttemptFolder, exit_code: int, failure: FirstFailure | None, say: Callable[[str], None]) -> None:
+def keep_record(
+    attempt: AttemptFolder,
+    exit_code: int,
+    failure: FirstFailure | None,
+    say: Callable[[str], None],
+    asked: str | None,
+) -> None:
+    """Brings `attempt.json` to its end; a disk that refuses is said, and changes nothing else."""
     how: dict[int, Literal["finished", "stopped"]] = {
         EXIT_DONE: "finished",
         EXIT_STOPPED: "stopped",
         EXIT_INTERRUPTED: "stopped",
     }
     try:
-        end_record(attempt, how.get(exit_code, "failed"), failure.cause if failure else None)
+        end_record(attempt, how.get(exit_code, "failed"), failure.cause if failure else None, asked)
     except (OSError, RunFailed) as error:
         # The outcome stands, whatever the disk says.
         say(f"{attempt.record}: could not be brought up to date: {error}")

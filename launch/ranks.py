@@ -14,6 +14,7 @@ from types import TracebackType
 
 from biodist.errors import MachineCannot
 from biodist.run.process import process_stat
+from biodist.run.records import Ending, Failure
 from biodist.run.tether import HELD_BACK
 
 _REAP_S = 10.0
@@ -26,15 +27,6 @@ class Command:
     rank: int
     argv: Sequence[str]
     log: Path
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How one rank ended. `status` is its exit code, or a signal's number negated."""
-
-    rank: int
-    status: int
-    time: float  # UNIX seconds, when it was noticed
 
 
 class Ranks:
@@ -97,7 +89,7 @@ class Ranks:
         for rank in self.running:
             status = _ended(self._processes[rank])
             if status is not None:
-                self._endings[rank] = Ending(rank, status, time.time())
+                self._endings[rank] = Ending(rank=rank, status=status, time=time.time())
 
     def signal(self, number: signal.Signals) -> None:
         """Sends it to every rank that runs."""
@@ -109,6 +101,10 @@ class Ranks:
         """Ranks that stand still until somebody continues them."""
         stats = {rank: process_stat(self._processes[rank].pid) for rank in self.running}
         return [rank for rank, stat in stats.items() if stat is not None and stat.stopped]
+
+    def silent(self) -> list[Failure]:
+        """None: every rank here is a child of this process, and its end is known."""
+        return []
 
     def close(self) -> None:
         """Kills every rank's whole group and collects the ranks."""

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from biodist.errors import EXIT_DONE, EXIT_FAILED, EXIT_MACHINE, EXIT_STOPPED, EXIT_USER, RunFailed
 from biodist.run.folder import AttemptFolder
-from biodist.run.records import Failure
-from launch.ranks import Ending
+from biodist.run.records import Ending, Failure
 
 _TAIL_LINES = 20
 _TAIL_BYTES = 1 << 16
@@ -40,18 +39,20 @@ class FirstFailure:
         return code if code in (EXIT_USER, EXIT_MACHINE) else EXIT_FAILED
 
 
-def written_failures(attempt: AttemptFolder, world_size: int) -> list[Failure]:
-    """What the ranks themselves say went wrong."""
-    found = (_written_failure(attempt, rank) for rank in range(world_size))
-    return [failure for failure in found if failure is not None]
+def failure_written(attempt: AttemptFolder) -> bool:
+    """Whether some rank says that it failed."""
+    return any(True for _ in attempt.failures())
 
 
-def _written_failure(attempt: AttemptFolder, rank: int) -> Failure | None:
+def written_failures(attempt: AttemptFolder) -> list[Failure]:
+    """What the ranks themselves say went wrong, by rank."""
+    return [_written_failure(attempt, rank) for rank in sorted(attempt.failures())]
+
+
+def _written_failure(attempt: AttemptFolder, rank: int) -> Failure:
     path = attempt.failure(rank)
     try:
         return Failure.load(path)
-    except FileNotFoundError:
-        return None
     except (OSError, RunFailed):
         message = f"failed, and left a reason that cannot be read ({path.name}); its log may say more"
         return Failure(rank=rank, time=path.stat().st_mtime, kind="error", message=message)
@@ -70,8 +71,9 @@ def first_failure(
     if not evidence:
         return _disagreement(attempt, endings)
     cause = min(evidence, key=_order)
-    if cause.kind in ("hang", "connection") and stopped:
-        cause = _standing_still(stopped[0], now)
+    if cause.kind in ("hang", "connection"):
+        still = [failure for failure in evidence if failure.kind == "paused"]
+        cause = next(iter([*still, *(standing_still(rank, now) for rank in stopped)]), cause)
     return _named(attempt, cause)
 
 
@@ -89,13 +91,14 @@ def _unwritten(written: Iterable[Failure], endings: Iterable[Ending]) -> list[Fa
     """Failures of ranks that could not write one themselves."""
     wrote = {failure.rank for failure in written}
     return [
-        _of_ending(ending)
+        failure_of(ending)
         for ending in endings
         if ending.rank not in wrote and ending.status not in (EXIT_DONE, EXIT_STOPPED)
     ]
 
 
-def _of_ending(ending: Ending) -> Failure:
+def failure_of(ending: Ending) -> Failure:
+    """What can be said of a rank that left no word."""
     if ending.status >= 0:
         message = f"ended with exit code {ending.status} and left no reason; its log may say more"
         return Failure(rank=ending.rank, time=ending.time, kind="error", message=message, exit_code=ending.status)
@@ -121,9 +124,10 @@ def _of_signal(number: int) -> str:
     return f"ended by {name}, which did not come from biodist"
 
 
-def _standing_still(rank: int, now: float) -> Failure:
+def standing_still(rank: int, now: float) -> Failure:
+    """Of a rank that does not move until somebody continues it."""
     message = "stands still: its process was stopped (SIGSTOP, Ctrl-Z or a debugger), and the others waited for it"
-    return Failure(rank=rank, time=now, kind="hang", message=message)
+    return Failure(rank=rank, time=now, kind="paused", message=message)
 
 
 def _disagreement(attempt: AttemptFolder, endings: Sequence[Ending]) -> FirstFailure | None:

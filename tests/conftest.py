@@ -19,7 +19,7 @@ import pytest
 
 from biodist.config.recipe import Recipe
 from biodist.data.indexing import build_index
-from biodist.plan.decide import decide
+from biodist.plan.decide import decide, place
 from biodist.plan.index import DataIndex
 from biodist.plan.machine import Machine
 from biodist.plan.plan import ModelPlan, Plan
@@ -182,7 +182,7 @@ class Plans:
         index = build_index(recipe, None, self.cache)
         model = ModelPlan(folder=None, shape=scratch_shape(recipe.model.scratch, index.vocab_size, len(index.labels)))
         machine = Machine(host="here", processor="processor", cores=world_size, memory=8 * 10**9 * world_size)
-        return decide(recipe, index, model, machine, nproc=world_size)
+        return decide(recipe, index, model, place(machine, world_size))
 
     @property
     def index(self) -> DataIndex:

@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from biodist.checkpoint.fragments import Fragment
+from biodist.checkpoint.fragments import Fragment, Share
 from biodist.checkpoint.manifest import Manifest
 
 
 class Snapshot:
-    """Memory of the host that holds one rank's fragments; made at the first save and used again by each later one."""
+    """Memory of the host that holds one rank's share; made at the first save and used again by each later one."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, int], dict[str, Tensor]] = {}
+        self._held: dict[tuple[str, str, int], Tensor] = {}  # part, name, start
 
-    def take(self, fragments: Iterable[Fragment]) -> list[Fragment]:
-        """Copies of the fragments, as they are now. Those of the last call are overwritten."""
-        taken = []
-        for fragment in fragments:
-            parts = self._held.setdefault((fragment.name, fragment.start), {})
-            for part, tensor in fragment.parts().items():
-                if part not in parts:
-                    pinned = tensor.device.type == "cuda"
-                    parts[part] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
-                parts[part].copy_(tensor.detach(), non_blocking=True)
-            taken.append(Fragment(fragment.name, fragment.shape, fragment.start, **parts))
-        if any(tensor.is_pinned() for parts in self._held.values() for tensor in parts.values()):
+    def take(self, share: Share) -> Share:
+        """A copy of the share, as it is now. That of the last call is overwritten."""
+        fragments = [
+            Fragment(
+                fragment.name,
+                fragment.shape,
+                fragment.start,
+                **{part: self._copy((part, fragment.name, fragment.start), t) for part, t in fragment.parts().items()},
+            )
+            for fragment in share.fragments
+        ]
+        buffers = {name: self._copy(("buffer", name, 0), tensor) for name, tensor in share.buffers.items()}
+        if any(tensor.is_pinned() for tensor in self._held.values()):
             torch.cuda.synchronize()
-        return taken
+        return replace(share, fragments=fragments, buffers=buffers)
+
+    def _copy(self, key: tuple[str, str, int], tensor: Tensor) -> Tensor:
+        if key not in self._held:
+            pinned = tensor.device.type == "cuda"
+            self._held[key] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
+        return self._held[key].copy_(tensor.detach(), non_blocking=True)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from biodist.run.durable import remove_tree
 
 
 def export(checkpoint: Checkpoint, encoder: Path, folder: Path) -> None:
-    """Writes ``folder``: model.safetensors (fp32) beside the config and tokenizer in ``encoder``.
+    """Writes ``folder``: model.safetensors (weights in fp32, buffers) beside the config and tokenizer in ``encoder``.
 
     ``from_pretrained`` loads it. The folder appears whole or not at all; one that is there is replaced.
 
@@ -25,7 +25,7 @@ def export(checkpoint: Checkpoint, encoder: Path, folder: Path) -> None:
     remove_tree(staging)
     try:
         shutil.copytree(encoder, staging)
-        write_shard(staging / "model.safetensors", _weights(checkpoint), {"format": "pt"})
+        write_shard(staging / "model.safetensors", [*_weights(checkpoint), *_buffers(checkpoint)], {"format": "pt"})
         remove_tree(folder)
         staging.rename(folder)
     except BaseException:
@@ -40,3 +40,8 @@ def _weights(checkpoint: Checkpoint) -> Iterator[Entry]:
             return checkpoint.read("weight", name, 0, count)
 
         yield Entry(name, parameter.shape, chunks)
+
+
+def _buffers(checkpoint: Checkpoint) -> Iterator[Entry]:
+    for name, buffer in checkpoint.manifest.buffers.items():
+        yield Entry(name, buffer.shape, lambda name=name: iter([checkpoint.read_buffer(name)]), buffer.dtype)  # type: ignore[misc]

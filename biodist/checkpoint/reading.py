@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from biodist.checkpoint.manifest import NAME, Manifest, Piece, read_manifest, tensor_name
-from biodist.checkpoint.shards import READ_BYTES, Shard, file_digest
+from biodist.checkpoint.manifest import NAME, Manifest, Piece, buffer_name, read_manifest, tensor_name
+from biodist.checkpoint.shards import ITEM_BYTES, READ_BYTES, Shard, file_digest
 
 PREFIX = "step-"
 
@@ -33,13 +34,20 @@ class Checkpoint:
             low, high = max(start, piece.start), min(stop, piece.start + piece.count)
             yield from self._read_piece(part, name, piece, low, high)
 
+    def read_buffer(self, name: str) -> np.ndarray:
+        """The bytes of a buffer."""
+        buffer = self.manifest.buffers[name]
+        count = ITEM_BYTES[buffer.dtype] * math.prod(buffer.shape)
+        return self.shard(buffer.file).read(buffer_name(name), 0, count, "u1")
+
     def _read_piece(self, part: str, name: str, piece: Piece, low: int, high: int) -> Iterator[np.ndarray]:
         tensor, step = tensor_name(part, name, piece.start), READ_BYTES // 4
         for at in range(low, high, step):
             end = min(at + step, high)
-            yield self._shard(piece.file).read(tensor, at - piece.start, end - piece.start)
+            yield self.shard(piece.file).read(tensor, at - piece.start, end - piece.start)
 
-    def _shard(self, file: str) -> Shard:
+    def shard(self, file: str) -> Shard:
+        """One of its files. Raises OSError, or RunFailed where it is no shard."""
         if file not in self._shards:
             self._shards[file] = Shard.open(self.folder / file)
         return self._shards[file]
@@ -67,12 +75,7 @@ def problems_of(folder: Path, only: slice = slice(None)) -> list[str]:
     manifest = read_manifest(folder)
     if manifest is None:
         return [f"{folder.name}: no readable MANIFEST.json"]
-    found = [f"{folder.name}: {hole}" for hole in manifest.holes()]
-    found += [f"{folder.name}: {file} holds pieces and is not listed" for file in manifest.unlisted()]
-    if manifest.sha256 != manifest.digest():
-        found.append(f"{folder.name}/{NAME}: its SHA-256 is not the one it holds")
-    if folder.name != f"{PREFIX}{manifest.step:08d}":
-        found.append(f"{folder.name}/{NAME}: is of step {manifest.step}")
+    found = manifest_problems(folder, manifest)
     for name, expected in sorted(manifest.files.items())[only]:
         try:
             actual = file_digest(folder / name)
@@ -83,6 +86,19 @@ def problems_of(folder: Path, only: slice = slice(None)) -> list[str]:
             found.append(f"{folder.name}/{name}: {actual.bytes} bytes, the manifest says {expected.bytes}")
         elif actual.sha256 != expected.sha256:
             found.append(f"{folder.name}/{name}: its SHA-256 is not the manifest's")
+        elif expected.xxh3 and actual.xxh3 != expected.xxh3:
+            found.append(f"{folder.name}/{name}: its XXH3 is not the manifest's")
+    return found
+
+
+def manifest_problems(folder: Path, manifest: Manifest) -> list[str]:
+    """What is wrong with a checkpoint folder's manifest alone; the files are another matter."""
+    found = [f"{folder.name}: {hole}" for hole in manifest.holes()]
+    found += [f"{folder.name}: {file} holds pieces and is not listed" for file in manifest.unlisted()]
+    if manifest.sha256 != manifest.digest():
+        found.append(f"{folder.name}/{NAME}: its SHA-256 is not the one it holds")
+    if folder.name != f"{PREFIX}{manifest.step:08d}":
+        found.append(f"{folder.name}/{NAME}: is of step {manifest.step}")
     return found
 
 

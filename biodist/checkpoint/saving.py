@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from biodist.checkpoint.fragments import Fragment
+from torch import Tensor
+
+from biodist.checkpoint.buffers import bytes_of, digest_of, dtype_of
+from biodist.checkpoint.fragments import Fragment, Outline, Share
 from biodist.checkpoint.manifest import (
     NAME,
+    VERSION,
     Cursor,
     Manifest,
     ParameterPieces,
     Piece,
+    ScalerState,
     ShardFile,
+    StoredBuffer,
+    buffer_name,
     read_manifest,
     tensor_name,
 )
@@ -41,29 +48,50 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class _Buffer:
+    """What a rank holds of one buffer."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class _Given:
+    """One fragment in a rank's shard."""
+
+    name: str
+    shape: tuple[int, ...]
+    frozen: bool
+    piece: Piece
+
+
+@dataclass(frozen=True)
 class _Written:
-    """One rank's word on its shard."""
+    """One rank's word on its shard, and on what it knows of the whole."""
 
     file: str
-    shard: ShardFile | None
-    pieces: tuple[tuple[str, tuple[int, ...], int, int], ...]  # parameter, its shape, start, count
-    error: str | None
+    shard: ShardFile | None = None
+    given: tuple[_Given, ...] = ()
+    outlines: Mapping[str, Outline] | None = None
+    buffers: Mapping[str, _Buffer] | None = None
+    scaler: ScalerState | None = None
+    error: str | None = None
 
 
-def save(
-    folder: Path, moment: Moment, fragments: Iterable[Fragment], ranks: Ranks, may_publish: Callable[[], None]
-) -> Manifest:
+def save(folder: Path, moment: Moment, share: Share, ranks: Ranks, may_publish: Callable[[], None]) -> Manifest:
     """Writes one checkpoint of all ranks under ``folder`` and publishes it; every rank must call.
 
     An error on any rank reaches all of them, so that none waits for another. ``may_publish`` is asked by rank 0 just
     before the rename, and raises where this attempt may no longer write.
 
     Raises:
-        RunFailed: a rank could not write its shard; nothing was published, the staging folder is gone.
+        RunFailed: a rank could not write its shard, or the shards are not the whole model; nothing was published, the
+            staging folder is gone.
     """
     staging = folder / f"{STAGING}{moment.attempt:04d}-{PREFIX}{moment.step:08d}"
     _agree(ranks, lambda: _make_staging(staging) if ranks.rank == 0 else None)
-    written = ranks.gather(_write_own(staging, fragments, ranks))
+    written = ranks.gather(_write_own(staging, share, ranks))
     try:
         _refuse_unwritten(folder, moment.step, written)
         manifest = _manifest(moment, written)
@@ -90,17 +118,27 @@ def _make_staging(staging: Path) -> None:
     staging.mkdir(parents=True)
 
 
-def _write_own(staging: Path, fragments: Iterable[Fragment], ranks: Ranks) -> _Written:
-    """Writes this rank's shard; an error is returned, not raised, so that the others hear of it."""
+def _write_own(staging: Path, share: Share, ranks: Ranks) -> _Written:
+    """Writes this rank's shard, and rank 0 the buffers; an error is returned, so that the others hear of it."""
     name = f"shard-{ranks.rank:05d}-of-{ranks.world_size:05d}.safetensors"
     try:
-        own = list(fragments)
-        shard = write_shard(staging / name, [entry for fragment in own for entry in _entries(fragment)])
-        return _Written(name, shard, tuple((f.name, f.shape, f.start, f.count) for f in own), None)
+        own = list(share.fragments)
+        held = {n: _Buffer(dtype_of(n, b), tuple(b.shape), digest_of(b)) for n, b in share.buffers.items()}
+        entries = [entry for fragment in own for entry in _entries(fragment)]
+        if ranks.rank == 0:
+            entries += [_buffer_entry(n, buffer) for n, buffer in share.buffers.items()]
+        return _Written(
+            name,
+            write_shard(staging / name, entries),
+            tuple(_Given(f.name, f.shape, f.frozen, Piece(file=name, start=f.start, count=f.count)) for f in own),
+            dict(share.outlines),
+            held,
+            share.scaler,
+        )
     except OSError as error:
-        return _Written(name, None, (), f"{error.strerror or error} ({staging / name})")
+        return _Written(name, error=f"{error.strerror or error} ({staging / name})")
     except Exception as error:
-        return _Written(name, None, (), f"{type(error).__name__}: {error} ({staging / name})")
+        return _Written(name, error=f"{type(error).__name__}: {error} ({staging / name})")
 
 
 def _entries(fragment: Fragment) -> list[Entry]:
@@ -114,34 +152,81 @@ def _entries(fragment: Fragment) -> list[Entry]:
     ]
 
 
+def _buffer_entry(name: str, buffer: Tensor) -> Entry:
+    return Entry(buffer_name(name), tuple(buffer.shape), lambda: iter([bytes_of(buffer)]), dtype_of(name, buffer))
+
+
 def _manifest(moment: Moment, written: list[_Written]) -> Manifest:
-    shapes: dict[str, tuple[int, ...]] = {}
+    """Of what the ranks wrote. Every rank makes it from the same words, and so all fail or none.
+
+    Raises:
+        RunFailed: what was written is not the whole model, once; the parameters and buffers concerned are named.
+    """
+    first = written[0]
+    outlines = first.outlines or {}
     pieces: dict[str, list[Piece]] = {}
-    for shard in written:
-        for name, shape, start, count in shard.pieces:
-            shapes[name] = shape
-            pieces.setdefault(name, []).append(Piece(file=shard.file, start=start, count=count))
+    for given in (given for shard in written for given in shard.given):
+        pieces.setdefault(given.name, []).append(given.piece)
     manifest = Manifest(
+        version=VERSION,
         **vars(moment),
         world_size=len(written),
         files={shard.file: shard.shard for shard in written if shard.shard},
         parameters={
-            name: ParameterPieces(shape=shapes[name], pieces=tuple(sorted(pieces[name], key=lambda p: p.start)))
-            for name in sorted(shapes)
+            name: ParameterPieces(
+                shape=outline.shape,
+                frozen=outline.frozen,
+                pieces=tuple(sorted(pieces.get(name, []), key=lambda piece: piece.start)),
+            )
+            for name, outline in sorted(outlines.items())
         },
+        buffers={
+            name: StoredBuffer(file=first.file, dtype=buffer.dtype, shape=buffer.shape)
+            for name, buffer in sorted((first.buffers or {}).items())
+        },
+        scaler=first.scaler,
     )
-    if holes := manifest.holes():
+    if wrong := [*_differences(moment, written), *_strangers(outlines, written), *manifest.holes()]:
         raise RunFailed(
             f"the shards of step {moment.step} do not make a whole checkpoint, so it was not published: "
-            + "; ".join(holes[:5])
+            + "; ".join(wrong[:5])
+            + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         )
     return manifest.signed()
+
+
+def _differences(moment: Moment, written: list[_Written]) -> Iterator[str]:
+    """Where a rank knows something else than rank 0. Under ddp rank 0's buffers are everybody's at the next step."""
+    first = written[0]
+    for rank, other in enumerate(written[1:], start=1):
+        yield from (f"{name}: rank {rank}'s model has another" for name in _unequal(first.outlines, other.outlines))
+        if moment.strategy != "ddp":
+            yield from (f"buffer {name}: rank {rank} holds another" for name in _unequal(first.buffers, other.buffers))
+        if first.scaler != other.scaler:
+            yield f"loss scale: rank {rank} has {other.scaler}, rank 0 {first.scaler}"
+
+
+def _unequal(one: Mapping[str, object] | None, other: Mapping[str, object] | None) -> list[str]:
+    one, other = one or {}, other or {}
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def _strangers(outlines: Mapping[str, Outline], written: list[_Written]) -> Iterator[str]:
+    """Fragments that are not the model's."""
+    for rank, given in ((rank, given) for rank, shard in enumerate(written) for given in shard.given):
+        outline = Outline(given.shape, given.frozen)
+        if (expected := outlines.get(given.name)) != outline:
+            yield f"{given.name}: rank {rank} gave {_said(outline)}, the model has {_said(expected)}"
+
+
+def _said(outline: Outline | None) -> str:
+    return f"{'a frozen' if outline.frozen else 'a trained'} {outline.shape}" if outline else "none"
 
 
 def _publish(folder: Path, staging: Path, manifest: Manifest, may_publish: Callable[[], None]) -> None:
     final = folder / f"{PREFIX}{manifest.step:08d}"
     with (staging / NAME).open("w", encoding="utf-8") as file:
-        file.write(manifest.model_dump_json(indent=1) + "\n")
+        file.write(manifest.text())
         file.flush()
         os.fsync(file.fileno())
     sync_folder(staging)

@@ -7,14 +7,19 @@ import sys
 import typer
 
 from biodist import __version__
+from biodist.cli.cancel import cancel
 from biodist.cli.checkpoints import checkpoints, export
 from biodist.cli.data import data_app
 from biodist.cli.evaluate import evaluate
+from biodist.cli.logs import logs
 from biodist.cli.plan import plan
+from biodist.cli.profiles import profile, profiles
 from biodist.cli.quickstart import quickstart
 from biodist.cli.recipes import recipe, recipes
 from biodist.cli.resume import resume
 from biodist.cli.say import complain
+from biodist.cli.status import status
+from biodist.cli.submit import submit
 from biodist.cli.train import train
 from biodist.errors import EXIT_INTERRUPTED, BiodistError
 
@@ -30,12 +35,18 @@ app = typer.Typer(
 app.command()(quickstart)
 app.command()(train)
 app.command()(resume)
+app.command()(submit)
+app.command()(status)
+app.command()(logs)
+app.command()(cancel)
 app.command()(plan)
 app.command()(evaluate)
 app.command()(checkpoints)
 app.command()(export)
 app.command()(recipes)
 app.command()(recipe)
+app.command()(profiles)
+app.command()(profile)
 app.add_typer(data_app, name="data", help="Reads, validates and counts corpora.")
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from biodist.cli.say import out
-from biodist.errors import Problem, UserError
 
 if TYPE_CHECKING:
-    from biodist.plan.plan import Plan
+    from biodist.config.profile import Profile
+    from biodist.plan.plan import MachinePlan, Plan
 
 RULES = {
     "recipe": "as the recipe says",
@@ -26,25 +27,27 @@ def plan(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes: train.learning_rate=1e-5.")
     ] = None,
-    nproc: Annotated[int | None, typer.Option(min=1, help="Processes; the number of GPUs, or 1.")] = None,
+    nproc: Annotated[int | None, typer.Option(min=1, help="Processes, on each node; the number of GPUs, or 1.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    on: Annotated[str | None, typer.Option(help="Profile of a cluster; comes with Slurm.")] = None,
-    nodes: Annotated[int | None, typer.Option(min=1, help="Nodes; comes with Slurm.")] = None,
+    on: Annotated[
+        str | None, typer.Option(help="Profile of a cluster: a name that `biodist profiles` lists, or a path.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Nodes, with --on; the profile's when not given.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the plan itself.")] = False,
 ) -> None:
-    """Says what `biodist train` would do here: processes, micro-batches, steps, memory, disk. Starts nothing."""
-    asked = [("--on", on), ("--nodes", nodes if nodes != 1 else None)]
-    if later := [(option, value) for option, value in asked if value is not None]:
-        what = "comes with Slurm, which this version does not have yet"
-        raise UserError(
-            Problem(f"{name} {value}", what, "leave it out to plan for this machine") for name, value in later
-        )
+    """Says what `biodist train` would do here, or `biodist submit` on a cluster: processes, micro-batches, steps,
+    memory, disk, the very script. Starts nothing."""
     from rich.text import Text
 
     from biodist.cli.prepare import prepare
 
-    command = train_command(recipe, tuple(overrides or ()), nproc, device)
-    decided = prepare(recipe, overrides or (), nproc, device, command).plan
+    changes = tuple(overrides or ())
+    command = (
+        train_command(recipe, changes, nproc, device)
+        if on is None
+        else submit_command(recipe, changes, on, nodes, nproc)
+    )
+    decided = prepare(recipe, changes, nproc, device, command, on, nodes).plan
     if json:
         typer.echo(decided.model_dump_json(indent=2))
         return
@@ -52,6 +55,8 @@ def plan(
         out.print(Text(line))
     for notice in decided.notices:
         out.print(Text(f"note: {notice}"))
+    if on is not None:
+        typer.echo(f"\n{_script(decided)}")
     out.print(Text(shlex.join(decided.command)))
 
 
@@ -62,11 +67,31 @@ def train_command(recipe: str, overrides: tuple[str, ...], nproc: int | None, de
     return command + (("--device", device) if device != "auto" else ())
 
 
+def submit_command(
+    recipe: str, overrides: tuple[str, ...], on: str, nodes: int | None, nproc: int | None
+) -> tuple[str, ...]:
+    """What a person types to submit what was planned."""
+    command = ("biodist", "submit", recipe, *overrides, "--on", on)
+    command += ("--nodes", str(nodes)) if nodes else ()
+    return command + (("--nproc", str(nproc)) if nproc else ())
+
+
+def _script(plan: Plan) -> str:
+    """The script that `biodist submit` would give to sbatch now, for the run's folder that it would take."""
+    from biodist.run.folder import RunFolder, run_root
+    from launch.slurm.submission import script_text
+
+    run = RunFolder(run_root(plan.recipe.name, plan.core_digest).absolute())
+    number = max((job.number for job in run.jobs()), default=0) + 1
+    return script_text(plan, Path(run.jobs_root) / f"{number:04d}", run.root.name)
+
+
 def plan_lines(plan: Plan) -> list[str]:
     """The plan for a person to read: what it is about on the left. Lines are whole, so that paths can be copied."""
     parts = {
         "model": _model(plan),
         "data": _data(plan),
+        **({"cluster": _cluster(plan.profile, plan.machine)} if plan.profile else {}),
         "processes": _processes(plan),
         "steps": _steps(plan),
         "memory a process": _memory(plan),
@@ -94,13 +119,30 @@ def _data(plan: Plan) -> list[str]:
     ]
 
 
+def _cluster(profile: Profile, machine: MachinePlan) -> list[str]:
+    gpus = profile.gpus_of(machine.processes_per_node)
+    cpus = machine.processes_per_node * profile.cpus_per_process
+    asked = ([_count(gpus, "GPU", "GPUs")] if gpus else []) + [_count(cpus, "CPU", "CPUs"), f"{profile.memory_gb:g} GB"]
+    # Of an exclusive node every GPU is this job's, used or not.
+    unit, units = ("GPU", profile.gpus_per_node if profile.exclusive else gpus) if gpus else ("CPU", cpus)
+    hours = machine.nodes * units * profile.time_limit_min / 60
+    partition = "the default partition" if profile.partition is None else f"partition {profile.partition}"
+    return [
+        f"profile {profile.name}, {partition}: {_count(machine.nodes, 'node', 'nodes')} of {', '.join(asked)}",
+        f"at most {profile.time_limit_min:,} min, {hours:,.1f} {unit} hours a job; "
+        f"asked to save and stop {profile.signal_lead_s} s before",
+    ]
+
+
 def _processes(plan: Plan) -> list[str]:
     machine = plan.machine
     rows = "unpadded rows" if plan.padding == "none" else "padded batches"
     stage = f"ZeRO stage {plan.zero_stage}" if plan.zero_stage else "every process keeps all"
+    count = _count(machine.processes_per_node, "process", "processes")
+    where = f"{machine.device_name} ({machine.device}, {machine.backend})"
     return [
-        f"{_count(machine.world_size, 'process', 'processes')} on {machine.device_name} ({machine.device}, "
-        f"{machine.backend}), {_count(machine.threads_per_process, 'thread', 'threads')} each",
+        f"{f'{machine.nodes} nodes × ' if machine.nodes > 1 else ''}{count} on {where}, "
+        f"{_count(machine.threads_per_process, 'thread', 'threads')} each",
         f"{plan.strategy}: {stage}; {plan.precision}; {rows}",
     ]
 

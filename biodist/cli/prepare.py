@@ -1,4 +1,4 @@
-"""From a recipe's name to its plan: what `biodist plan` and `biodist train` do before anything starts."""
+"""From a recipe's name to its plan: what `plan`, `train` and `submit` do before anything starts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from biodist.cli.cache import cache_folder
 from biodist.cli.encoder import locate_encoder
 from biodist.cli.say import err
 from biodist.errors import Problem, UserError
-from biodist.plan.decide import Device, decide, place
+from biodist.plan.decide import Device, decide, place, place_on
 from biodist.plan.machine import Machine
-from biodist.plan.plan import ModelPlan, Plan
+from biodist.plan.plan import MachinePlan, ModelPlan, Plan
 from biodist.plan.shape import folder_shape, scratch_shape
 
 if TYPE_CHECKING:
+    from biodist.config.profile import Profile
     from biodist.config.recipe import Recipe
     from biodist.plan.index import DataIndex
 
@@ -32,7 +33,7 @@ class Prepared:
     recipe: Recipe
     index: DataIndex
     plan: Plan
-    machine: Machine
+    machine: Machine | None  # None on a cluster: this machine decides nothing there
 
 
 def prepare(
@@ -41,26 +42,28 @@ def prepare(
     nproc: int | None = None,
     device: str = "auto",
     command: tuple[str, ...] = (),
+    on: str | None = None,
+    nodes: int | None = None,
 ) -> Prepared:
     """Loads the recipe, finds the encoder, builds a missing data index and decides.
 
+    ``on`` names a profile: the plan is then for its cluster, ``nproc`` counts processes of a node, and nothing of
+    this machine is looked at.
+
     Raises:
-        UserError: recipe, encoder or corpora are wrong; every problem of the first of them that is.
-        MachineCannot: this machine cannot do it; found out before the corpora are read.
+        UserError: recipe, profile, encoder or corpora are wrong; every problem of the first of them that is.
+        MachineCannot: this machine or the profile's nodes cannot do it; found out before the corpora are read.
     """
-    from biodist.config.loading import load_recipe
     from biodist.data.indexing import build_index, index_notices
 
-    recipe = load_recipe(recipe_name, overrides)
-    machine = Machine.here()
-    chosen = _device(device)
-    place(machine, nproc, chosen)
+    recipe, profile = _loaded(recipe_name, overrides, on)
+    machine, where = _site(profile, nodes, nproc, device)
     folder = locate_encoder(recipe.model.name, recipe.model.revision)
     if folder is not None:
         folder_shape(folder, labels=1)  # an encoder that cannot be used is said before the corpora are read
     with _Indexing() as progress:
         index = build_index(recipe, folder, cache_folder() / "data", progress)
-    plan = decide(recipe, index, model_plan(recipe, folder, index), machine, nproc, command, chosen)
+    plan = decide(recipe, index, model_plan(recipe, folder, index), where, command, profile)
     plan = plan.model_copy(update={"notices": (*plan.notices, *index_notices(index))})
     return Prepared(recipe, index, plan, machine)
 
@@ -71,6 +74,42 @@ def model_plan(recipe: Recipe, folder: Path | None, index: DataIndex) -> ModelPl
     if folder is None:
         return ModelPlan(folder=None, shape=scratch_shape(recipe.model.scratch, index.vocab_size, labels))
     return ModelPlan(folder=str(folder), shape=folder_shape(folder, labels))
+
+
+def _loaded(recipe_name: str, overrides: Iterable[str], on: str | None) -> tuple[Recipe, Profile | None]:
+    """Recipe and profile, or the problems of both at once."""
+    from biodist.cli.profiles import named_profile
+    from biodist.config.loading import load_recipe
+
+    recipe, profile, problems = None, None, list[Problem]()
+    try:
+        recipe = load_recipe(recipe_name, overrides)
+    except UserError as error:
+        problems += error.problems
+    try:
+        profile = None if on is None else named_profile(on)
+    except UserError as error:
+        problems += error.problems
+    if recipe is None or problems:
+        raise UserError(problems)
+    return recipe, profile
+
+
+def _site(
+    profile: Profile | None, nodes: int | None, nproc: int | None, device: str
+) -> tuple[Machine | None, MachinePlan]:
+    """The processes on the profile's nodes, or on this machine, which is then looked at."""
+    chosen = _device(device)
+    if profile is None:
+        if nodes is not None and nodes != 1:
+            what = "counts nodes of a cluster, but no profile is given"
+            raise UserError(Problem(f"--nodes {nodes}", what, "give one: --on PROFILE"))
+        machine = Machine.here()
+        return machine, place(machine, nproc, chosen)
+    if chosen != "auto":
+        do = "leave it out, or set device in a profile of your own"
+        raise UserError(Problem(f"--device {device}", "the profile decides it", do))
+    return None, place_on(profile, nodes, nproc)
 
 
 def _device(name: str) -> Device:

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from biodist.config.catalogue import find_recipe, list_recipes
 from biodist.config.document import read_document
+from biodist.config.recipe import Recipe
 from biodist.config.reference import schema_markdown
-from biodist.config.schema import keys
+from biodist.config.schema import Schema, keys
 from biodist.errors import Problem, UserError
 
 
@@ -25,7 +26,7 @@ def recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
         rows = [{"name": one.name, "task": one.task, "summary": one.summary, "path": str(one.path)} for one in found]
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    _show(("recipe", "task", "what it trains"), [(one.name, one.task, one.summary) for one in found])
+    show_rows(("recipe", "task", "what it trains"), [(one.name, one.task, one.summary) for one in found])
 
 
 def recipe(
@@ -41,14 +42,21 @@ def recipe(
         path = find_recipe(name)
         read_document(path, name)  # refuses what is no recipe file at all
         typer.echo(path.read_text("utf-8-sig"), nl=False)
-    elif markdown:
-        typer.echo(schema_markdown(), nl=False)
     else:
-        rows = [(key.name, key.expects, key.default, key.description) for key in keys()]
-        _show(("key", "expects", "default", "meaning"), rows)
+        show_schema(Recipe, markdown)
 
 
-def _show(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+def show_schema(schema: Schema, markdown: bool) -> None:
+    """Every key of a recipe or a profile, as a table for a person or for the docs."""
+    if markdown:
+        typer.echo(schema_markdown(schema), nl=False)
+        return
+    rows = [(key.name, key.expects, key.default, key.description) for key in keys(schema)]
+    show_rows(("key", "expects", "default", "meaning"), rows)
+
+
+def show_rows(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """A plain table; the first column is never broken."""
     table = Table(box=None, pad_edge=False)
     for number, title in enumerate(header):
         table.add_column(title, header_style="bold", no_wrap=number == 0, overflow="fold")

@@ -18,15 +18,22 @@ def resume(
     ] = None,
     nproc: Annotated[Optional[int], typer.Option(min=1, help="Processes; the number of GPUs, or 1.")] = None,  # noqa: UP045
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    on: Annotated[Optional[str], typer.Option(help="Profile of a cluster: goes on there.")] = None,  # noqa: UP045
+    nodes: Annotated[Optional[int], typer.Option(min=1, help="With --on: nodes; the profile's.")] = None,  # noqa: UP045
 ) -> None:
     """Goes on from the newest checkpoint that verifies, with the recipe in the run's folder.
 
     Processes, strategy and micro-batch are decided anew; what identifies the run (its core) cannot change.
     """
+    from biodist.cli.submit import submit_recipe
     from biodist.cli.train import train_recipe
     from biodist.run.folder import RunFolder
 
     folder = RunFolder(run.absolute())
     if not folder.recipe.exists():
         raise UserError(Problem(str(run), "is no run's folder", "name a folder that `biodist train` made"))
+    if on is not None:
+        raise typer.Exit(submit_recipe(str(folder.recipe), tuple(overrides or ()), folder.root, on, nodes, nproc))
+    if nodes is not None:
+        raise UserError(Problem("--nodes", "is for a cluster, and no profile is named", "add --on PROFILE"))
     raise typer.Exit(train_recipe(str(folder.recipe), tuple(overrides or ()), folder.root, nproc, device))

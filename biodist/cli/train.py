@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,18 +61,18 @@ def train_recipe(
     sensitive = recipe.data.sensitive
     # A folder that is there is looked at first; one that is not is made once nothing more can be wrong with the input.
     folder = RunFolder.prepare(root, sensitive) if root.exists() else RunFolder(root.absolute())
-    _refuse_other_core(folder, recipe)
-    if _is_finished(folder):
-        _say_finished(folder, baselines)
+    refuse_other_core(folder, recipe)
+    if is_finished(folder):
+        say_finished(folder, baselines)
         return EXIT_DONE
     with early_stop():
         prepared = prepare(name, overrides, nproc, device, _command(folder, name, overrides, nproc, device))
-        _refuse_small_disk(folder, prepared.plan)
+        refuse_small_disk(folder, prepared.plan)
         RunFolder.prepare(root, sensitive)
         with Lease.acquire(folder) as lease:
-            _refuse_other_core(folder, recipe)  # another command may have begun or ended here in the meantime
-            if _is_finished(folder):
-                _say_finished(folder, baselines)
+            refuse_other_core(folder, recipe)  # another command may have begun or ended here in the meantime
+            if is_finished(folder):
+                say_finished(folder, baselines)
                 return EXIT_DONE
             outcome = _attempt(folder, lease, prepared)
     return _conclude(folder, outcome, baselines)
@@ -87,13 +88,15 @@ def _command(
 
 
 def _attempt(folder: RunFolder, lease: Lease, prepared: Prepared) -> Outcome:
+    from biodist.run.lease import Replaced
     from launch.local import run_attempt
     from launch.progress import RunProgress
 
     plan = prepared.plan
     for notice in plan.notices:
         err.print(f"note: {notice}")
-    attempt = _open_attempt(folder, prepared.recipe, plan)
+    attempt = _open_attempt(folder, lease, prepared.recipe, plan)
+    fence = lease.fence(attempt)
     earlier = attempt.number - 1
     err.print(
         f"run {folder.root}, attempt {attempt.number}: {plan.machine.world_size} process"
@@ -105,19 +108,27 @@ def _attempt(folder: RunFolder, lease: Lease, prepared: Prepared) -> Outcome:
 
         def watch() -> None:
             if lease.lost.is_set():
-                raise MachineCannot(
-                    f"{folder.root}: another process has taken this run over; its ranks here were ended"
-                )
+                fence.check()
             progress.watch()
 
-        outcome = run_attempt(attempt, plan, lease.token, watch=watch, say=progress.say)
+        try:
+            outcome = run_attempt(attempt, plan, lease.token, watch=watch, say=progress.say)
+            if outcome.failure:
+                fence.check()  # of a run that was taken over in the meantime, that is what there is to say
+        except Replaced:
+            for unfinished in attempt.unfinished():
+                shutil.rmtree(unfinished, ignore_errors=True)
+            raise
     if outcome.failure:
-        _keep_failure(folder)
+        keep_failure(folder, fence.hold)
     return outcome
 
 
-def _keep_failure(folder: RunFolder) -> None:
-    """``result.json`` says that the run failed, and how far its events got. A full disk must not hide the cause."""
+def keep_failure(folder: RunFolder, publishing: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
+    """``result.json`` says that the run failed, and how far its events got. A full disk must not hide the cause.
+
+    ``publishing`` is entered to write it, and raises where this attempt may no longer write.
+    """
     from biodist.metrics.events import StepEvent
     from biodist.metrics.stream import Totals, stitch
     from biodist.plan.plan import read_plan
@@ -127,7 +138,7 @@ def _keep_failure(folder: RunFolder) -> None:
     try:
         for event in stitch(folder).events():
             totals = totals.plus(event) if isinstance(event, StepEvent) else totals
-        Result(
+        result = Result(
             status="failed",
             steps=totals.steps,
             samples_seen=totals.samples,
@@ -135,12 +146,14 @@ def _keep_failure(folder: RunFolder) -> None:
             train_seconds=totals.seconds,
             tokens_per_second=totals.tokens / totals.seconds if totals.seconds else 0.0,
             micro_batches=tuple(read_plan(attempt.plan).batch.micro_batch for attempt in folder.attempts()),
-        ).save(folder.result)
+        )
+        with publishing():
+            result.save(folder.result)
     except (OSError, BiodistError) as error:
         err.print(f"{folder.result}: could not be brought up to date: {error}")
 
 
-def _refuse_other_core(folder: RunFolder, recipe: Recipe) -> None:
+def refuse_other_core(folder: RunFolder, recipe: Recipe) -> None:
     """A run keeps the recipe it began with: nothing of its core changes inside it."""
     from biodist.config.core import core_differences
     from biodist.config.loading import load_recipe
@@ -153,13 +166,15 @@ def _refuse_other_core(folder: RunFolder, recipe: Recipe) -> None:
         raise UserError(Problem(str(folder.root), f"the run began with another recipe: {d}", do) for d in differences)
 
 
-def _is_finished(folder: RunFolder) -> bool:
+def is_finished(folder: RunFolder) -> bool:
+    """Whether there is nothing left to do."""
     from biodist.run.records import Result
 
     return folder.result.exists() and Result.load(folder.result).status == "finished"
 
 
-def _say_finished(folder: RunFolder, baselines: Baselines | None) -> None:
+def say_finished(folder: RunFolder, baselines: Baselines | None) -> None:
+    """The result, and how to begin anew."""
     show_result(folder, baselines)
     err.print(
         f"The run in {folder.root} is finished: nothing to do. For a new one name another folder "
@@ -177,7 +192,8 @@ def show_result(folder: RunFolder, baselines: Baselines | None = None) -> None:
     )
 
 
-def _refuse_small_disk(folder: RunFolder, plan: Plan) -> None:
+def refuse_small_disk(folder: RunFolder, plan: Plan) -> None:
+    """Checkpoints that would not fit are found out before the start. Raises MachineCannot."""
     there = (
         sum(f.stat().st_size for f in folder.checkpoints.rglob("*") if f.is_file())
         if folder.checkpoints.is_dir()
@@ -194,17 +210,19 @@ def _refuse_small_disk(folder: RunFolder, plan: Plan) -> None:
         )
 
 
-def _open_attempt(folder: RunFolder, recipe: Recipe, plan: Plan) -> AttemptFolder:
+def _open_attempt(folder: RunFolder, lease: Lease, recipe: Recipe, plan: Plan) -> AttemptFolder:
     """The plan is on disk before anything starts."""
     from biodist.config.writing import recipe_yaml
     from biodist.plan.plan import write_plan
     from biodist.run.durable import write_text
     from biodist.run.provenance import provenance
 
-    write_text(folder.recipe, recipe_yaml(recipe))
-    provenance({"data": plan.data.fingerprint}).save(folder.provenance)
-    attempt = folder.new_attempt()
-    write_plan(plan, attempt.plan)
+    versions = provenance({"data": plan.data.fingerprint})
+    with lease.fence().hold():
+        write_text(folder.recipe, recipe_yaml(recipe))
+        versions.save(folder.provenance)
+        attempt = folder.new_attempt()
+        write_plan(plan, attempt.plan)
     return attempt
 
 

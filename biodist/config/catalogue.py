@@ -67,5 +67,10 @@ def _summary(name: str, path: Path) -> RecipeSummary:
         task = str(read_document(path).values.get("task"))
     except BiodistError as error:
         return RecipeSummary(name, "", str(error), path)
+    return RecipeSummary(name, task, headline(path), path)
+
+
+def headline(path: Path) -> str:
+    """The first line of a file's head comment."""
     comments = (line.strip().lstrip("#").strip() for line in path.read_text("utf-8").splitlines() if line[:1] == "#")
-    return RecipeSummary(name, task, next((line for line in comments if line), ""), path)
+    return next((line for line in comments if line), "")

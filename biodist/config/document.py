@@ -18,7 +18,7 @@ from biodist.errors import Problem, UserError
 
 NULL_TAG = "tag:yaml.org,2002:null"
 MAX_BYTES = 256_000
-MAX_DEPTH = 16  # a recipe has six levels
+MAX_DEPTH = 16  # a recipe has six levels, a profile two
 
 KeyPath = tuple[str | int, ...]
 
@@ -72,7 +72,7 @@ def parse_document(text: str, source: str) -> Document:
     """The same from text. Raises UserError."""
     node = _composed(text, source)
     if node is None:
-        raise UserError(Problem(source, "is empty", "start from one that `biodist recipes` lists"))
+        raise UserError(Problem(source, "is empty", "`biodist recipes` and `biodist profiles` list examples"))
     if not isinstance(node, yaml.MappingNode):
         raise UserError(Problem(f"{source}:{_line(node)}", "must be a mapping (key: value), but is " + _kind(node)))
     reading = _Reading(source)
@@ -172,7 +172,7 @@ def _composed(text: str, source: str) -> yaml.Node | None:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         what = f"holds the control character U+{ord(text[error.position]):04X}"
-        raise UserError(Problem(f"{source}:{line}", what, "a recipe is plain text: remove it")) from error
+        raise UserError(Problem(f"{source}:{line}", what, "the file must be plain text: remove it")) from error
     except yaml.MarkedYAMLError as error:
         raise UserError(_syntax_problem(error, source)) from error
 
@@ -196,14 +196,14 @@ def _syntax_problem(error: yaml.MarkedYAMLError, source: str) -> Problem:
     if "'\\t'" in what:
         return Problem(place, "a tab stands where YAML wants spaces", "indent with spaces")
     if "single document" in (error.context or ""):
-        return Problem(place, "a second document begins here", "keep one recipe a file")
+        return Problem(place, "a second document begins here", "keep one document a file")
     column = f", column {mark.column + 1}" if mark else ""
     return Problem(place, f"is not YAML: {what}{column}", "check indentation, colons, quotes and brackets")
 
 
 def _decoded(content: bytes, source: str) -> str:
     if len(content) > MAX_BYTES:
-        raise UserError(Problem(source, f"has {len(content)} bytes, but a recipe has at most {MAX_BYTES}"))
+        raise UserError(Problem(source, f"has {len(content)} bytes, but at most {MAX_BYTES} are read"))
     if b"\0" in content:
         line = content.count(b"\n", 0, content.index(b"\0")) + 1
         raise UserError(Problem(f"{source}:{line}", "is a binary file (a zero byte)", "name a YAML file"))

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe's values, by key; `Document.place` turns the key into file and line."""
+"""What is wrong with the values of a recipe or profile, by key; `Document.place` gives the key's file and line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from biodist.config.document import Document, KeyPath, dotted
-from biodist.config.schema import expects, nearest, slot_at
+from biodist.config.recipe import Recipe
+from biodist.config.schema import Schema, expects, kind, nearest, slot_at
 from biodist.errors import Problem
 
 LONGEST_SHOWN = 240  # characters of a value quoted in a message
@@ -28,12 +29,12 @@ class Finding:
         return Problem(document.place(self.about[0]), self.what, self.do)
 
 
-def schema_findings(error: ValidationError) -> list[Finding]:
+def schema_findings(error: ValidationError, schema: Schema = Recipe) -> list[Finding]:
     """Pydantic's errors as sentences, one for each key (a union gives one error for each of its options)."""
     findings: dict[KeyPath, Finding] = {}
     for details in errors_of(error):
-        path = key_of(details)
-        findings.setdefault(path, _finding(details, path))
+        path = key_of(details, schema)
+        findings.setdefault(path, _finding(details, path, schema))
     return list(findings.values())
 
 
@@ -44,20 +45,21 @@ def errors_of(error: ValidationError) -> list[ErrorDetails]:
     return [details for details in found if details["type"] != "too_short" or details["loc"] not in holders]
 
 
-def key_of(details: ErrorDetails) -> KeyPath:
+def key_of(details: ErrorDetails, schema: Schema = Recipe) -> KeyPath:
     """The key an error is about; pydantic's location goes on with the names of a union's options."""
     location = details["loc"]
-    known = next(length for length in range(len(location), -1, -1) if slot_at(tuple(location[:length])))
+    known = next(length for length in range(len(location), -1, -1) if slot_at(tuple(location[:length]), schema))
     if details["type"] == "missing" and isinstance(location[-1], int):
         known = len(location) - 1  # a list too short: the list is what is wrong
     is_unknown_key = details["type"] == "extra_forbidden" and known == len(location) - 1
     return tuple(location) if is_unknown_key else tuple(location[:known])
 
 
-def _finding(details: ErrorDetails, path: KeyPath) -> Finding:
-    slot = slot_at(path)
+def _finding(details: ErrorDetails, path: KeyPath, schema: Schema) -> Finding:
+    slot = slot_at(path, schema)
     if slot is None:
-        return Finding((path,), f"{path[-1]} is not a key of {dotted(path[:-1]) or 'a recipe'}", nearest(path))
+        what = f"{path[-1]} is not a key of {dotted(path[:-1]) or kind(schema)}"
+        return Finding((path,), what, nearest(path, schema))
     if details["type"] == "missing" and path == tuple(details["loc"]):
         description = slot.field.description if slot.field and slot.field.description else ""
         return Finding((path,), "is required", f"add it: {description}" if description else "add it")
@@ -67,7 +69,7 @@ def _finding(details: ErrorDetails, path: KeyPath) -> Finding:
 
 
 def shown_value(value: Any) -> str:
-    """A value of a recipe in a message: its text, shortened."""
+    """A value in a message: its text, shortened."""
     if value is None:
         return "empty"
     if isinstance(value, dict):

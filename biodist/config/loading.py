@@ -1,8 +1,8 @@
-"""From a recipe's name to the recipe, or to everything that is wrong with it."""
+"""From a recipe's name to the recipe, or to everything that is wrong with it; the same for other schemas."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from biodist.config.catalogue import find_recipe
 from biodist.config.document import Document, KeyPath, read_document
 from biodist.config.files import located, missing_files
-from biodist.config.findings import schema_findings, undoubted
+from biodist.config.findings import Finding, schema_findings, undoubted
 from biodist.config.overrides import overridden
 from biodist.config.readiness import not_ready
 from biodist.config.recipe import Recipe
 from biodist.config.rules import broken_rules
-from biodist.config.salvage import salvaged
+from biodist.config.salvage import Stated, salvaged
 from biodist.errors import Problem, UserError
 
 
@@ -33,22 +33,29 @@ def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = (), check_f
 
 def recipe_of(document: Document, check_files: bool = True) -> Recipe:
     """The recipe that a document states. Raises UserError that lists every problem."""
+
+    def rules(recipe: Recipe) -> Iterable[Finding]:
+        files = missing_files(recipe) if check_files else ()
+        return [*broken_rules(recipe), *not_ready(recipe), *files]
+
+    return located(stated(document, Recipe, rules))
+
+
+def stated(document: Document, schema: type[Stated], rules: Callable[[Stated], Iterable[Finding]]) -> Stated:
+    """What a document states by this schema and these rules. Raises UserError that lists every problem."""
     problems = list(document.problems)
     doubtful: frozenset[KeyPath] = frozenset()
-    recipe: Recipe | None
+    found: Stated | None
     try:
-        recipe = Recipe.model_validate(document.values)
+        found = schema.model_validate(document.values)
     except ValidationError as error:
-        problems += [finding.problem(document) for finding in schema_findings(error)]
-        recipe, doubtful = salvaged(document.values, error)
-    if recipe is not None:
-        findings = [*broken_rules(recipe), *not_ready(recipe)]
-        if check_files:
-            findings += missing_files(recipe)
-        problems += [finding.problem(document) for finding in undoubted(findings, doubtful)]
-    if problems or recipe is None:
+        problems += [finding.problem(document) for finding in schema_findings(error, schema)]
+        found, doubtful = salvaged(document.values, error, schema)
+    if found is not None:
+        problems += [finding.problem(document) for finding in undoubted(rules(found), doubtful)]
+    if problems or found is None:
         raise UserError(_unrepeated(problems))
-    return located(recipe)
+    return found
 
 
 def _unrepeated(problems: list[Problem]) -> list[Problem]:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from biodist.config.document import Document, KeyPath, dotted, parse_flow
-from biodist.config.schema import child, is_list, nearest, slot_at
+from biodist.config.recipe import Recipe
+from biodist.config.schema import Schema, child, is_list, kind, nearest, slot_at
 from biodist.errors import Problem, UserError
 
 
@@ -20,7 +21,7 @@ class _Refused(Exception):
         self.what, self.do = what, do
 
 
-def overridden(document: Document, overrides: Iterable[str]) -> Document:
+def overridden(document: Document, overrides: Iterable[str], schema: Schema = Recipe) -> Document:
     """The document with each `key=value` in place; its origin is then `override key=value`.
 
     List items go by number, from 0; the number equal to the list's length appends. Overrides that do not fit are
@@ -32,8 +33,9 @@ def overridden(document: Document, overrides: Iterable[str]) -> Document:
     for text in overrides:
         origin = f"override {text}"
         try:
-            path, value = _parsed(text, origin)
-            number_path = _set(values, origins, path, value, origin)
+            parts, value = _parsed(text, origin)
+            number_path = _resolved(values, parts, schema)
+            _set(values, origins, number_path, value, origin)
             _forget_below(origins, number_path)
             origins[number_path] = origin
         except _Refused as refused:
@@ -51,11 +53,7 @@ def _parsed(text: str, origin: str) -> tuple[tuple[str, ...], Any]:
     return parts, parse_flow(value, origin)
 
 
-def _set(
-    values: dict[str, Any], origins: dict[KeyPath, str], parts: tuple[str, ...], value: Any, origin: str
-) -> KeyPath:
-    """Puts the value in and returns its path, list numbers as numbers. Changes nothing when it raises."""
-    path = _resolved(values, parts)
+def _set(values: dict[str, Any], origins: dict[KeyPath, str], path: KeyPath, value: Any, origin: str) -> None:
     holder: Any = values
     for depth, part in enumerate(path[:-1], start=1):
         following = path[: depth + 1]
@@ -66,13 +64,12 @@ def _set(
             origins[path[:depth]] = origin
         holder = inner
     _put(holder, path[-1], value)
-    return path
 
 
-def _resolved(values: dict[str, Any], parts: tuple[str, ...]) -> KeyPath:
+def _resolved(values: dict[str, Any], parts: tuple[str, ...], schema: Schema) -> KeyPath:
     """The parts with list numbers as numbers, checked against the schema and against what is there."""
     path: KeyPath = ()
-    slot = slot_at(())
+    slot = slot_at((), schema)
     holder: Any = values
     for part in parts:
         if is_list(slot):
@@ -84,7 +81,7 @@ def _resolved(values: dict[str, Any], parts: tuple[str, ...]) -> KeyPath:
             path = (*path, part)
         found = child(slot, path[-1]) if slot else None
         if found is None:
-            raise _Refused(f"{dotted(path)} is not a key of a recipe", nearest(path))
+            raise _Refused(f"{dotted(path)} is not a key of {kind(schema)}", nearest(path, schema))
         slot, holder = found, holder[path[-1]] if _has(holder, path[-1]) else None
     return path
 

@@ -1,14 +1,15 @@
-"""The table of every key, for `docs/recipes.md`."""
+"""The table of every key, for `docs/recipes.md` and `docs/profiles.md`."""
 
 from __future__ import annotations
 
-from biodist.config.schema import keys
+from biodist.config.recipe import Recipe
+from biodist.config.schema import Schema, keys
 
 
-def schema_markdown() -> str:
+def schema_markdown(schema: Schema = Recipe) -> str:
     """Every key with what it expects, its default and what it means, as a Markdown table."""
     rows = [("key", "expects", "default", "meaning"), ("---", "---", "---", "---")]
-    rows += [(f"`{key.name}`", key.expects, _code(key.default), key.description) for key in keys()]
+    rows += [(f"`{key.name}`", key.expects, _code(key.default), key.description) for key in keys(schema)]
     return "".join("| " + " | ".join(_cell(text) for text in row) + " |\n" for row in rows)
 
 

@@ -1,42 +1,44 @@
-"""The sound rest of a recipe with faults, so that its other rules are checked in the same go."""
+"""The sound rest of a recipe or profile with faults, so that its other rules are checked in the same go."""
 
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from biodist.config.document import KeyPath
 from biodist.config.findings import errors_of, key_of
-from biodist.config.recipe import Recipe
-from biodist.config.schema import Slot, child, is_list, is_section, options, slot_at
+from biodist.config.recipe import Section
+from biodist.config.schema import Schema, Slot, child, is_list, is_section, options, slot_at
 
+Stated = TypeVar("Stated", bound=Section)
 ROUNDS = 6  # a stand-in section is filled level by level, and a recipe has five
 
 
-def salvaged(values: dict[str, Any], error: ValidationError) -> tuple[Recipe | None, frozenset[KeyPath]]:
-    """The recipe with each refused value left out (or stood in for, where it is required), and those values' keys.
+def salvaged(
+    values: dict[str, Any], error: ValidationError, schema: type[Stated]
+) -> tuple[Stated | None, frozenset[KeyPath]]:
+    """What the values state without the refused ones (stood in for, where they are required), and the keys of those.
 
-    Never to be trained: only for rules about the other keys. None where too little is left.
+    Never to be used: only for rules about the other keys. None where too little is left.
     """
     values = copy.deepcopy(values)
     doubtful: set[KeyPath] = set()
     for _ in range(ROUNDS):
         for details in errors_of(error):
-            path = key_of(details)
+            path = key_of(details, schema)
             doubtful.add(path)
-            _mend(values, path, details)
+            _mend(values, path, schema)
         try:
-            return Recipe.model_validate(values), frozenset(doubtful)
+            return schema.model_validate(values), frozenset(doubtful)
         except ValidationError as remaining:
             error = remaining
     return None, frozenset(doubtful)
 
 
-def _mend(values: dict[str, Any], path: KeyPath, details: ErrorDetails) -> None:
-    slot, holder = slot_at(path), _holder(values, path)
+def _mend(values: dict[str, Any], path: KeyPath, schema: Schema) -> None:
+    slot, holder = slot_at(path, schema), _holder(values, path)
     if holder is None or not path:
         return
     last = path[-1]

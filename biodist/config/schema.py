@@ -1,4 +1,4 @@
-"""The recipe's schema as data: what a key expects, which keys there are, which one was meant."""
+"""A schema as data (the recipe's, the profile's): what a key expects, which keys there are, which one was meant."""
 
 from __future__ import annotations
 
@@ -23,12 +23,17 @@ class Slot(NamedTuple):
     field: FieldInfo | None = None  # of a section's key; None of a list's or mapping's item
 
 
-ROOT = Slot(Recipe)
+Schema = type[Section]
 
 
-def slot_at(path: KeyPath) -> Slot | None:
+def kind(schema: Schema) -> str:
+    """What a file of this schema is called: a recipe, a profile."""
+    return f"a {schema.__name__.lower()}"
+
+
+def slot_at(path: KeyPath, schema: Schema = Recipe) -> Slot | None:
     """The slot of a key, None where the schema has no such key."""
-    slot: Slot | None = ROOT
+    slot: Slot | None = Slot(schema)
     for part in path:
         slot = None if slot is None else child(slot, part)
     return slot
@@ -119,7 +124,7 @@ def _unwrapped(annotation: Any) -> Slot:
 
 @dataclass(frozen=True)
 class Key:
-    """One key of the recipe as the reference shows it."""
+    """One key as the reference shows it."""
 
     name: str
     expects: str
@@ -127,12 +132,12 @@ class Key:
     description: str
 
 
-def keys() -> tuple[Key, ...]:
-    """Every key of a recipe, in the schema's order; `N` stands for an item's number.
+def keys(schema: Schema = Recipe) -> tuple[Key, ...]:
+    """Every key, in the schema's order; `N` stands for an item's number.
 
-    The files of every split take the same keys, so those are listed once, under `data.train`.
+    The files of every split of a recipe take the same keys, so those are listed once, under `data.train`.
     """
-    return tuple(_keys_of(Recipe, ""))
+    return tuple(_keys_of(schema, ""))
 
 
 def _keys_of(section: type[Section], prefix: str) -> Iterator[Key]:
@@ -153,7 +158,7 @@ def _default(found: FieldInfo) -> str:
     if found.is_required():
         return "required"
     value = found.get_default(call_default_factory=True)
-    if value is None:
+    if value is None or value == "":
         return "absent"
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -162,15 +167,15 @@ def _default(found: FieldInfo) -> str:
     return str(value)
 
 
-def nearest(path: KeyPath) -> str:
+def nearest(path: KeyPath, schema: Schema = Recipe) -> str:
     """The next step for an unknown key: the valid one that was probably meant, or the keys there are."""
-    parent = slot_at(path[:-1])
+    parent = slot_at(path[:-1], schema)
     unknown = str(path[-1])
     siblings = _names(parent)
     close = difflib.get_close_matches(unknown, siblings, n=1, cutoff=0.6)
     if close:
         return f"did you mean {dotted((*path[:-1], close[0]))}?"
-    known = [key.name for key in keys()]
+    known = [key.name for key in keys(schema)]
     if unknown in known and len(path) == 1:
         section, rest = unknown.split(".", 1)
         return f"write it nested: {section}: {{{rest}: …}}"
@@ -178,7 +183,7 @@ def nearest(path: KeyPath) -> str:
     elsewhere = same_name or difflib.get_close_matches(dotted(path), known, n=1, cutoff=0.75)
     if elsewhere:
         return f"did you mean {elsewhere[0]}?"
-    return f"the keys of {dotted(path[:-1]) or 'a recipe'} are: " + ", ".join(siblings)
+    return f"the keys of {dotted(path[:-1]) or kind(schema)} are: " + ", ".join(siblings)
 
 
 def _names(slot: Slot | None) -> list[str]:

@@ -1,20 +1,30 @@
-"""A recipe back to YAML."""
+"""A recipe or a profile back to YAML."""
 
 from __future__ import annotations
 
 import yaml
 
-from biodist.config.recipe import Recipe
+from biodist.config.profile import Profile
+from biodist.config.recipe import Recipe, Section
 
 UNSEEN_BREAKS = frozenset("\x85\u2028\u2029\ufeff")  # PyYAML writes them raw and reads them as line ends
 
 
 def recipe_yaml(recipe: Recipe) -> str:
     """Every key with its value, as `recipe.yaml` of a run's folder. Loading it gives an equal recipe."""
-    text = _dumped(recipe, allow_unicode=True)
-    return _dumped(recipe, allow_unicode=False) if UNSEEN_BREAKS & set(text) else text
+    return _yaml(recipe)
 
 
-def _dumped(recipe: Recipe, allow_unicode: bool) -> str:
-    values = recipe.model_dump(mode="json")
+def profile_yaml(profile: Profile) -> str:
+    """Every key with its value, as `profile.yaml` of a submission. Loading it gives an equal profile."""
+    return _yaml(profile)
+
+
+def _yaml(section: Section) -> str:
+    text = _dumped(section, allow_unicode=True)
+    return _dumped(section, allow_unicode=False) if UNSEEN_BREAKS & set(text) else text
+
+
+def _dumped(section: Section, allow_unicode: bool) -> str:
+    values = section.model_dump(mode="json")
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=allow_unicode, width=2**31)

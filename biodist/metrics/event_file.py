@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from biodist.metrics.growing_file import GrowingFile
+from biodist.run.durable import temporary_name
 
 
 class EventFile:
@@ -55,12 +55,15 @@ class EventFile:
 
 
 def _retire(path: Path) -> None:
-    """Empties the file; removes one that an earlier attempt emptied.
+    """Puts an empty file in its place; removes one that an earlier attempt emptied.
 
     A TensorBoard that follows the folder stays for ever at a file that is gone, but leaves an empty one for the next.
+    Another file rather than the same one emptied: a replaced attempt that wakes up still has that one open.
     """
     if path.stat().st_size:
-        os.truncate(path, 0)
+        empty = path.with_name(temporary_name(path.name))
+        empty.touch()
+        empty.replace(path)
     else:
         path.unlink()
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from biodist.run.durable import sync_folder
+from biodist.run.durable import sync_folder, temporary_name
 
 
 class GrowingFile:
@@ -20,8 +20,9 @@ class GrowingFile:
 
     def __init__(self, path: Path):
         self.path = path
-        # One name, so that what a kill leaves is overwritten by the next attempt: the lease allows one writer.
-        self._hidden = path.with_name(f".{path.name}.new")
+        # A name of this process's own: another attempt's, which may have replaced this one, must not be written over.
+        # What a kill leaves, the next attempt sweeps away.
+        self._hidden = path.with_name(temporary_name(path.name))
         self._file = self._hidden.open("wb")
         self._published = False
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,8 +63,17 @@ class RunStream:
         self.totals = Totals()
 
     @classmethod
-    def open(cls, run: RunFolder, attempt: AttemptFolder, resumed_step: int) -> RunStream:
+    def open(
+        cls,
+        run: RunFolder,
+        attempt: AttemptFolder,
+        resumed_step: int,
+        publishing: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> RunStream:
         """Rewrites the three from the attempts before `attempt`, cut at `resumed_step`, each put in place whole.
+
+        `publishing` is entered for that, and raises where this attempt may no longer write. From then on it writes to
+        its own open files, which whoever replaces it takes out of the run's folder.
 
         Raises RunFailed when an earlier attempt's events are damaged, naming file and line.
         """
@@ -74,7 +84,8 @@ class RunStream:
             for event in stitched.events():
                 stream._append(event)
             stream._go_to(resumed_step)
-            stream._publish()
+            with publishing():
+                stream._publish()
         except BaseException:
             stream.close()
             raise

@@ -1,10 +1,11 @@
-"""Recipe + data index + encoder + machine -> plan. Pure: reads nothing, starts nothing."""
+"""Recipe + data index + encoder + machine or profile -> plan. Pure: reads nothing, starts nothing."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from biodist.config.core import core_digest
+from biodist.config.profile import Profile
 from biodist.config.recipe import Recipe
 from biodist.errors import MachineCannot, Problem, UserError
 from biodist.plan.batch import batch_plan, longest_windows
@@ -24,23 +25,21 @@ def decide(
     recipe: Recipe,
     index: DataIndex,
     model: ModelPlan,
-    machine: Machine,
-    nproc: int | None = None,
+    where: MachinePlan,
     command: tuple[str, ...] = (),
-    device: Device = "auto",
+    profile: Profile | None = None,
 ) -> Plan:
-    """The plan of a recipe on one machine: the same arguments, the same plan.
+    """The plan of a recipe at a place: the same arguments, the same plan.
 
-    Without ``nproc``: a process for each GPU, or one on the CPU.
+    ``where`` comes from `place` on one's own machine, from `place_on` on a cluster; then ``profile`` is the cluster's.
 
     Raises:
         UserError: recipe, corpora and encoder do not go together; every problem at once.
-        MachineCannot: more processes than GPUs, GPUs that are not there, a model that does not fit into memory.
+        MachineCannot: the model does not fit into memory.
     """
     problems = mismatches(recipe, index, model)
     if problems:
         raise UserError(problems)
-    where = place(machine, nproc, device)
     precision = _precision(recipe, where)
     shape, strategy, train = model.shape, recipe.distributed.strategy, index.splits["train"]
     stage = ZERO_STAGES[strategy]
@@ -48,7 +47,7 @@ def decide(
     state = memory_plan(shape, strategy, where.world_size, precision, buckets, activations=0)
     capacity = int(where.memory_gb_per_process * 10**9)
     if state.total > capacity:
-        raise MachineCannot(_no_room(state, capacity, strategy, where))
+        raise MachineCannot(_no_room(state, capacity, strategy, where, profile))
     batch = batch_plan(recipe, train, shape, where, precision, free=capacity - state.total)
     largest = longest_windows(train, batch.micro_batch)
     activations = activation_bytes(shape, largest, precision, recipe.train.padding)
@@ -70,7 +69,8 @@ def decide(
         memory=memory,
         disk=disk_plan(shape, recipe.checkpoint, batch.total_steps, best="validation" in index.splits),
         command=command,
-        notices=_notices(recipe, index, machine, where, memory),
+        notices=_notices(recipe, index, where, memory, profile),
+        profile=profile,
     )
 
 
@@ -99,8 +99,7 @@ def place(machine: Machine, nproc: int | None = None, device: Device = "auto") -
         UserError: ``nproc`` is below 1.
         MachineCannot: more processes than GPUs, or GPUs that are not there.
     """
-    if nproc is not None and nproc < 1:
-        raise UserError(Problem("--nproc", f"must be at least 1, but is {nproc}", "leave it out to use this machine"))
+    _refuse_less_than_one({"--nproc": nproc})
     if device == "cuda" and not machine.gpus:
         raise MachineCannot(
             f"a GPU was asked for, but {machine.host} shows none (nvidia-smi, CUDA_VISIBLE_DEVICES): "
@@ -123,7 +122,52 @@ def place(machine: Machine, nproc: int | None = None, device: Device = "auto") -
         threads_per_process=max(1, machine.cores // processes),
         memory_gb_per_process=round(min((gpu.memory for gpu in used), default=machine.memory // processes) / 10**9, 3),
         device_name=used[0].name if used else machine.processor,
+        cores_per_node=machine.cores,
+        compute_capability=min((gpu.compute_capability for gpu in used), default=None),
     )
+
+
+def place_on(profile: Profile, nodes: int | None = None, nproc: int | None = None) -> MachinePlan:
+    """How many processes run where on a profile's cluster.
+
+    ``nodes`` and ``nproc`` (processes on each node) take the place of the profile's own numbers.
+
+    Raises:
+        UserError: ``nodes`` or ``nproc`` is below 1; both at once.
+        MachineCannot: more processes on a node than it has GPUs.
+    """
+    _refuse_less_than_one({"--nodes": nodes, "--nproc": nproc})
+    nodes, processes, device = nodes or profile.nodes, nproc or profile.processes, profile.trains_on
+    if device == "cuda" and processes > profile.gpus_per_node:
+        raise MachineCannot(
+            f"{processes} processes a node need {processes} GPUs, but a node of profile {profile.name} has "
+            f"{profile.gpus_per_node}: use --nproc {profile.gpus_per_node} or less, and more --nodes"
+        )
+    memory_gb = profile.memory_gb / processes if device == "cpu" else profile.gpu_memory_gb
+    assert memory_gb is not None, "the profile's rules want the memory of a GPU that is trained on"
+    return MachinePlan(
+        device=device,
+        backend="nccl" if device == "cuda" else "gloo",
+        world_size=nodes * processes,
+        nodes=nodes,
+        processes_per_node=processes,
+        threads_per_process=profile.cpus_per_process,
+        memory_gb_per_process=round(memory_gb, 3),
+        device_name=(profile.gpu_name if device == "cuda" else None) or f"{device.upper()}s of {profile.name}",
+        cores_per_node=processes * profile.cpus_per_process,
+        compute_capability=profile.gpu_compute_capability if device == "cuda" else None,
+        network_interface=profile.network_interface,
+    )
+
+
+def _refuse_less_than_one(options: dict[str, int | None]) -> None:
+    problems = [
+        Problem(name, f"must be at least 1, but is {number}", "leave it out to use what is there")
+        for name, number in options.items()
+        if number is not None and number < 1
+    ]
+    if problems:
+        raise UserError(problems)
 
 
 def _precision(recipe: Recipe, where: MachinePlan) -> Precision:
@@ -132,9 +176,10 @@ def _precision(recipe: Recipe, where: MachinePlan) -> Precision:
     return "bf16" if wanted == "fp16" and where.device == "cpu" else wanted
 
 
-def _no_room(state: MemoryPlan, capacity: int, strategy: Strategy, where: MachinePlan) -> str:
+def _no_room(state: MemoryPlan, capacity: int, strategy: Strategy, where: MachinePlan, profile: Profile | None) -> str:
     parts = f"weights {_gb(state.parameters)}, gradients {_gb(state.gradients)}, optimizer {_gb(state.optimizer)}"
-    advice = "a larger machine" if strategy == "zero3" else "distributed.strategy=zero3, or a larger machine"
+    larger = "a larger machine" if profile is None else "more or larger nodes"
+    advice = larger if strategy == "zero3" else f"distributed.strategy=zero3, or {larger}"
     return (
         f"under {strategy} on {where.world_size} processes the model takes {_gb(state.total)} a process before its "
         f"first sample ({parts}, buffers {_gb(state.buffers)}), but a process has {_gb(capacity)}: use {advice}"
@@ -142,17 +187,23 @@ def _no_room(state: MemoryPlan, capacity: int, strategy: Strategy, where: Machin
 
 
 def _notices(
-    recipe: Recipe, index: DataIndex, machine: Machine, where: MachinePlan, memory: MemoryPlan
+    recipe: Recipe, index: DataIndex, where: MachinePlan, memory: MemoryPlan, profile: Profile | None
 ) -> tuple[str, ...]:
     """What differs from what the recipe says, or deserves a look; by which rule."""
     notices, train = [], index.splits["train"]
     wanted, capacity = recipe.train.precision, int(where.memory_gb_per_process * 10**9)
     if wanted == "fp16" and where.device == "cpu":
         notices.append("train.precision: fp16 needs a GPU; bf16 is used instead")
-    if wanted == "bf16" and any(gpu.compute_capability < BF16_CAPABILITY for gpu in machine.gpus[: where.world_size]):
+    if wanted == "bf16" and where.compute_capability is not None and where.compute_capability < BF16_CAPABILITY:
         notices.append(f"train.precision: {where.device_name} has no bf16 of its own and is slow at it; fp16 is faster")
-    if where.device == "cpu" and where.world_size > machine.cores:
-        notices.append(f"{where.world_size} processes share {machine.cores} cores: fewer processes would be faster")
+    processes, cores = where.processes_per_node, where.cores_per_node
+    if where.device == "cpu" and cores is not None and processes > cores:
+        notices.append(f"{processes} processes share {cores} cores: fewer processes would be faster")
+    if profile is not None and profile.has_stand_in_gpus:
+        notices.append(
+            f"profile {profile.name}: ranks run on the CPU with gloo; the {profile.gpus_per_node} GPUs "
+            "asked for on a node stay unused"
+        )
     if recipe.train.global_batch > train.samples:
         notices.append(
             f"train.global_batch: {recipe.train.global_batch} is more than the {train.samples} training samples; "

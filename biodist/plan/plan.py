@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from biodist.config.profile import Profile
 from biodist.config.recipe import Recipe, Section
 from biodist.errors import Problem, UserError
 from biodist.plan.index import DataIndex
@@ -43,7 +44,7 @@ class ModelPlan(Section):
 
 
 class MachinePlan(Section):
-    """Where it runs."""
+    """Where it runs: every node alike."""
 
     device: Literal["cpu", "cuda"]
     backend: Literal["gloo", "nccl"]
@@ -53,6 +54,9 @@ class MachinePlan(Section):
     threads_per_process: int
     memory_gb_per_process: float  # 10^9 bytes
     device_name: str
+    cores_per_node: int | None = None  # usable; None in plans from before there were profiles
+    compute_capability: float | None = None  # of the weakest GPU that is used
+    network_interface: str | None = None  # between nodes; None: as gloo and NCCL find it
 
 
 class BatchPlan(Section):
@@ -108,6 +112,7 @@ class Plan(Section):
     disk: DiskPlan
     command: tuple[str, ...]  # what a person types to run exactly this
     notices: tuple[str, ...] = ()  # what the machine lacks and was replaced, by which rule
+    profile: Profile | None = None  # of the cluster; None on one's own machine
 
 
 def write_plan(plan: Plan, path: Path) -> None:

@@ -41,7 +41,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     Raises OSError when the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(_temporary_name(path.name))
+    temporary = path.with_name(temporary_name(path.name))
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -55,8 +55,9 @@ def write_bytes(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def _temporary_name(name: str) -> str:
-    # Two writers of one place, also on two hosts that share the folder, must never share a temporary file.
+def temporary_name(name: str) -> str:
+    """A hidden name beside `name`, ending in `.tmp`, that no other writer has: not on another host, not one that was
+    replaced and wakes up."""
     return f".{name}.{socket.gethostname()[:64]}-{os.getpid()}-{threading.get_native_id()}.tmp"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from biodist.errors import Problem, UserError
 from biodist.run.durable import sync_folder
 
 _NUMBER = re.compile(r"\d{4,}")
+_FAILURE = re.compile(r"failure-rank-(\d+)\.json")
+_ENDING = re.compile(r"rank-(\d+)\.json")
 
 
 def run_root(recipe_name: str, core_digest: str, base: Path = Path("runs")) -> Path:
@@ -108,16 +111,25 @@ class RunFolder:
     def attempts_root(self) -> Path:
         return self.root / "attempts"
 
+    @property
+    def jobs_root(self) -> Path:
+        return self.root / "jobs"
+
+    def jobs(self) -> list[JobFolder]:
+        """All submissions to a cluster, by number."""
+        return [JobFolder(path) for path in _numbered(self.jobs_root)]
+
+    def new_job(self) -> JobFolder:
+        """Makes the next submission's folder. Two callers never get the same one. Raises OSError."""
+        return JobFolder(_next_numbered(self.jobs_root))
+
     def checkpoint(self, step: int) -> Path:
         """The folder of one checkpoint."""
         return self.checkpoints / f"step-{step:08d}"
 
     def attempts(self) -> list[AttemptFolder]:
         """All attempts, by number."""
-        if not self.attempts_root.is_dir():
-            return []
-        found = [path for path in self.attempts_root.iterdir() if _NUMBER.fullmatch(path.name) and path.is_dir()]
-        return [AttemptFolder(path) for path in sorted(found, key=lambda path: int(path.name))]
+        return [AttemptFolder(path) for path in _numbered(self.attempts_root)]
 
     def next_number(self) -> int:
         """The number the next attempt gets; attempts count from 1."""
@@ -126,17 +138,7 @@ class RunFolder:
 
     def new_attempt(self) -> AttemptFolder:
         """Makes the next attempt's folder. Two callers never get the same one. Raises OSError."""
-        self.attempts_root.mkdir(exist_ok=True)
-        number = self.next_number()
-        while True:
-            folder = self.attempts_root / f"{number:04d}"
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                number += 1
-                continue
-            sync_folder(self.attempts_root)
-            return AttemptFolder(folder)
+        return AttemptFolder(_next_numbered(self.attempts_root))
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,15 @@ class AttemptFolder:
         """The file through which ranks find each other; there while they run."""
         return self.root / "rendezvous"
 
+    @property
+    def model_staging(self) -> Path:
+        """Where this attempt makes the run's `model/`: in its own folder, where it is in nobody's way."""
+        return self.root / ".staging-model"
+
+    def unfinished(self) -> list[Path]:
+        """Folders that this attempt was still making: its own to remove, whoever holds the run."""
+        return [*self.run.checkpoints.glob(f".staging-{self.root.name}-*"), *self.root.glob(".staging-*")]
+
     def log(self, rank: int) -> Path:
         """What a rank wrote to its standard output and error."""
         return self.root / f"rank-{rank}.log"
@@ -177,3 +188,97 @@ class AttemptFolder:
     def failure(self, rank: int) -> Path:
         """Why a rank failed, written by itself."""
         return self.root / f"failure-rank-{rank}.json"
+
+    def failures(self) -> Iterator[int]:
+        """The ranks that say why they failed. One look at the folder, however many ranks there are."""
+        for path in self.root.iterdir():
+            if (found := _FAILURE.fullmatch(path.name)) is not None:
+                yield int(found[1])
+
+    def ending(self, rank: int) -> Path:
+        """How the process of a rank on another node ended."""
+        return self.root / "endings" / f"rank-{rank}.json"
+
+    def endings(self) -> Iterator[int]:
+        """The ranks that are known to have ended, on whatever node."""
+        folder = self.root / "endings"
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if (found := _ENDING.fullmatch(path.name)) is not None:
+                yield int(found[1])
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """One submission to a cluster: what was submitted, and what its jobs leave behind."""
+
+    root: Path
+
+    @property
+    def number(self) -> int:
+        return int(self.root.name)
+
+    @property
+    def run(self) -> RunFolder:
+        return RunFolder(self.root.absolute().parent.parent)
+
+    @property
+    def plan(self) -> Path:
+        return self.root / "plan.json"
+
+    @property
+    def profile(self) -> Path:
+        """The profile as resolved."""
+        return self.root / "profile.yaml"
+
+    @property
+    def script(self) -> Path:
+        """The very script that was given to sbatch."""
+        return self.root / "script.sh"
+
+    @property
+    def submission(self) -> Path:
+        return self.root / "submission.json"
+
+    @property
+    def cancelled(self) -> Path:
+        """There once a user has cancelled this submission: its jobs do not come back."""
+        return self.root / "cancelled.json"
+
+    def call(self, job_id: str, restart: int) -> Path:
+        """What the leader tells the other tasks of one life of a job."""
+        return self.root / "calls" / f"{job_id}-{restart}.json"
+
+    def claim(self, job_id: str, restart: int) -> Path:
+        """Made by the one task that brings the job back."""
+        return self.root / "claims" / f"{job_id}-{restart}"
+
+    def claims(self) -> list[Path]:
+        """Of all lives of all jobs."""
+        folder = self.root / "claims"
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+
+    def call_of(self, claim: Path) -> Path:
+        """The call in the same life as a claim."""
+        return self.root / "calls" / f"{claim.name}.json"
+
+
+def _numbered(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if _NUMBER.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def _next_numbered(root: Path) -> Path:
+    root.mkdir(exist_ok=True)
+    there = _numbered(root)
+    number = int(there[-1].name) + 1 if there else 1
+    while True:
+        folder = root / f"{number:04d}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        sync_folder(root)
+        return folder

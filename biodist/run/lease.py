@@ -11,10 +11,14 @@ When is a holder gone?
   start time tells it from another that got its number. A paused one (Ctrl-Z, SIGSTOP) is gone when its heartbeat is
   older than `stale_s` as well. A holder that runs but does not beat (a laptop just woken, a disk that hangs) is
   never gone: the user can end it.
-* Seen from elsewhere: when its heartbeat is older than `stale_s`.
+* Seen from elsewhere: when its heartbeat is older than `stale_s`; at once when it was an earlier life of the very job
+  that asks, which the cluster ended before it started this one.
 
-A holder that was replaced and wakes up finds out at its next beat (`lost`); its workers find out by `check`, which
-they call before they publish anything.
+A holder can be replaced while it stands still, and wake at any instruction. It finds out at its next beat (`lost`).
+What keeps it from harm until then is its `Fence`: whatever an attempt changes outside its own folder it changes while
+it holds the lock, after having found its token in `lease.json`. Nobody takes a run over without that lock, so there is
+no instant between the look and the act at which it can be replaced; one that is paused inside is not replaced at all,
+and whoever wants the run is told so.
 """
 
 from __future__ import annotations
@@ -26,20 +30,29 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from dataclasses import dataclass
 from types import TracebackType
 
 from biodist.errors import MachineCannot, RunFailed
 from biodist.run.durable import sync_folder
-from biodist.run.folder import RunFolder
+from biodist.run.folder import AttemptFolder, RunFolder
 from biodist.run.process import process_space, process_stat
-from biodist.run.records import Record
+from biodist.run.records import AttemptRecord, Record
 
 STALE_S = 60.0
 BEAT_S = 5.0
 _LOCK_WAIT_S = 15.0
+_LOOK_AGAIN_S = 1.0
+
+
+class RunHeld(MachineCannot):
+    """Another process holds the run. It may end: asking again can help."""
+
+
+class Replaced(MachineCannot):
+    """Another attempt has taken the run over."""
 
 
 class LeaseRecord(Record):
@@ -51,6 +64,7 @@ class LeaseRecord(Record):
     process_start_ticks: int
     process_space: str
     job: str | None  # of the cluster, if it runs in one
+    restart: int = 0  # how often the cluster had started that job again
     since: float
     heartbeat: float
     token: str
@@ -84,20 +98,39 @@ class Lease:
         attempt: int | None = None,
         *,
         job: str | None = None,
+        restart: int = 0,
+        wait_s: float = 0.0,
+        say: Callable[[str], None] | None = None,
         stale_s: float = STALE_S,
         beat_s: float = BEAT_S,
     ) -> Lease:
         """Takes the run for `attempt` (the run's next one when not given: make its folder after this).
 
-        Raises MachineCannot when another process holds the run, or the file system cannot lock.
+        `job` is the cluster's number of the job this process is of, if it is, and `restart` how often the cluster had
+        started it again: an earlier life of it that held the run is gone. While another process holds the run it is
+        asked again for `wait_s` seconds, which `say` is told once; longer than `stale_s`, that outlasts every dead
+        holder elsewhere.
+
+        Raises RunHeld when another process holds the run, MachineCannot when the file system cannot lock.
         """
-        with _locked(run) as lock:
-            holder = _read(run)
-            if holder is not None and (why := _holds(run, holder, lock, stale_s)) is not None:
-                raise MachineCannot(why)
-            record = _own_record(run.next_number() if attempt is None else attempt, job)
-            record.save(run.lease)
-        return cls(run, record, holder, beat_s)
+        until = time.monotonic() + wait_s
+        said = False
+        while True:
+            try:
+                record, replaced = _take(run, attempt, job, restart, stale_s)
+                return cls(run, record, replaced, beat_s)
+            except RunHeld as held:
+                left_s = until - time.monotonic()
+                if left_s <= 0:
+                    raise
+                if say and not said:
+                    say(f"{held}. Waiting for it, {left_s:.0f} s at most")
+                said = True
+                time.sleep(min(_LOOK_AGAIN_S, left_s))
+
+    def fence(self, attempt: AttemptFolder | None = None) -> Fence:
+        """What `attempt`, the one this lease is for, passes before it publishes; None: it has no folder yet."""
+        return Fence(self.run, attempt.number if attempt else self.record.attempt - 1, self.token)
 
     def release(self) -> None:
         """Gives the run back, unless another has taken it over; harmless twice. Raises nothing: a lease that stays
@@ -132,16 +165,53 @@ class Lease:
             return True
 
 
+@dataclass(frozen=True)
+class Fence:
+    """What stands between an attempt and all of its run that lies outside the attempt's own folder."""
+
+    run: RunFolder
+    attempt: int  # those after it are others'
+    token: str  # empty: there is no lease, and everything passes
+
+    def check(self) -> None:
+        """Raises Replaced, naming who has taken the run over, when this attempt no longer holds it."""
+        if not self.token:
+            return
+        holder = _read(self.run)
+        if holder is None or holder.token != self.token:
+            raise Replaced(f"{self.run.lease}: {self._replaced_by(holder)}; this attempt writes nothing more")
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Nobody can take the run over until the block is left: for each change of what the run publishes.
+
+        Keep it short, and not one inside another: the heartbeat waits outside. Raises Replaced as `check` does, before
+        the block; MachineCannot when somebody else does not give the lock back.
+        """
+        if not self.token:
+            yield
+            return
+        with _locked(self.run):
+            self.check()
+            yield
+
+    def _replaced_by(self, holder: LeaseRecord | None) -> str:
+        if holder is not None:
+            who = f"attempt {holder.attempt} ({_who(holder)}, since {_clock(holder.since)})"
+            return f"{who} has taken this run over"
+        later = next((attempt for attempt in self.run.attempts() if attempt.number > self.attempt), None)
+        if later is None:
+            return "this attempt's lease is gone; run the command again"
+        with suppress(OSError, RunFailed):
+            record = AttemptRecord.load(later.record)
+            who = f"process {record.pid} on {record.host}, since {_clock(record.started)}"
+            return f"attempt {later.number} ({who}) had taken this run over, and has let go of it"
+        return f"attempt {later.number} had taken this run over, and has let go of it"
+
+
 def check(run: RunFolder, token: str) -> None:
     """What a worker calls before it publishes. Raises MachineCannot when its attempt no longer holds the run."""
-    holder = _read(run)
-    if holder is None:
-        raise MachineCannot(f"{run.lease}: this attempt's lease is gone; it writes nothing more. Run the command again")
-    if holder.token != token:
-        raise MachineCannot(
-            f"{run.lease}: attempt {holder.attempt} (process {holder.pid} on {holder.host}) has taken this run over; "
-            "this attempt writes nothing more"
-        )
+    Fence(run, 0, token).check()
 
 
 def holder_of(run: RunFolder) -> LeaseRecord | None:
@@ -149,7 +219,20 @@ def holder_of(run: RunFolder) -> LeaseRecord | None:
     return _read(run)
 
 
-def _own_record(attempt: int, job: str | None) -> LeaseRecord:
+def _take(
+    run: RunFolder, attempt: int | None, job: str | None, restart: int, stale_s: float
+) -> tuple[LeaseRecord, LeaseRecord | None]:
+    """This process's record, now in place, and the dead holder's that it replaced, if any. Raises RunHeld."""
+    with _locked(run) as lock:
+        holder = _read(run)
+        own = _own_record(run.next_number() if attempt is None else attempt, job, restart)
+        if holder is not None and (why := _holds(run, holder, lock, own, stale_s)) is not None:
+            raise RunHeld(why)
+        own.save(run.lease)
+        return own, holder
+
+
+def _own_record(attempt: int, job: str | None, restart: int) -> LeaseRecord:
     own = process_stat(os.getpid())
     now = time.time()
     return LeaseRecord(
@@ -159,6 +242,7 @@ def _own_record(attempt: int, job: str | None) -> LeaseRecord:
         process_start_ticks=own.start_ticks if own else 0,
         process_space=process_space(),
         job=job,
+        restart=restart,
         since=now,
         heartbeat=now,
         # The one random value that no seed decides: two runs of one recipe must not hold the same.
@@ -182,16 +266,15 @@ def _is_held_under(run: RunFolder, token: str) -> bool:
         return False
 
 
-def _holds(run: RunFolder, holder: LeaseRecord, lock: int, stale_s: float) -> str | None:
-    """Why `holder` still holds the run and what to do about it, or None when it is gone."""
+def _holds(run: RunFolder, holder: LeaseRecord, lock: int, own: LeaseRecord, stale_s: float) -> str | None:
+    """Why `holder` still holds the run, and what whoever asks for it (`own`) can do; None when it is gone."""
     os.utime(lock)
     age_s = os.fstat(lock).st_mtime - run.lease.stat().st_mtime
-    who = f"process {holder.pid} on {holder.host}" + (f" (job {holder.job})" if holder.job else "")
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
-    says = f"{run.lease}: attempt {holder.attempt} writes to this run, {who}, since {since}"
+    says = f"{run.lease}: attempt {holder.attempt} writes to this run, {_who(holder)}, since {_clock(holder.since)}"
     beat = f"last heartbeat {max(age_s, 0):.0f} s ago"
-    if holder.process_space != process_space():
-        if age_s > stale_s:
+    if holder.process_space != own.process_space:
+        earlier_life = own.job is not None and holder.job == own.job and holder.restart < own.restart
+        if earlier_life or age_s > stale_s:
             return None
         return f"{says}, {beat}: wait for it to end; if it is dead, its lease runs out {stale_s:.0f} s after that"
     stat = process_stat(holder.pid)
@@ -204,18 +287,26 @@ def _holds(run: RunFolder, holder: LeaseRecord, lock: int, stale_s: float) -> st
     return f"{says}, {beat}: wait for it to end, or stop it with `kill {holder.pid}`"
 
 
+def _who(holder: LeaseRecord) -> str:
+    return f"process {holder.pid} on {holder.host}" + (f" (job {holder.job})" if holder.job else "")
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
 @contextmanager
 def _locked(run: RunFolder) -> Iterator[int]:
-    """Holds the run's lock, for an instant. Waits for others, but not for one that is paused in here."""
+    """Holds the run's lock. Waits for others, but not for ever for one that is paused in here."""
     handle = os.open(run.lease_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        _lock(handle, run.lease_lock)
+        _lock(handle, run)
         yield handle
     finally:
         os.close(handle)
 
 
-def _lock(handle: int, path: Path) -> None:
+def _lock(handle: int, run: RunFolder) -> None:
     until = time.monotonic() + _LOCK_WAIT_S
     while True:
         try:
@@ -223,14 +314,23 @@ def _lock(handle: int, path: Path) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > until:
-                raise MachineCannot(
-                    f"{path}: another process has held this lock for {_LOCK_WAIT_S:.0f} s; see who with `lsof`"
-                ) from None
+                raise RunHeld(_never_given_back(run)) from None
             time.sleep(0.01)
         except OSError as error:
             if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
                 raise MachineCannot(
-                    f"{path}: this file system has no locks ({error.strerror}), so two jobs could write one run; "
-                    "put the run on another with --run, or have it mounted with flock"
+                    f"{run.lease_lock}: this file system has no locks ({error.strerror}), so two jobs could write one "
+                    "run; put the run on another with --run, or have it mounted with flock"
                 ) from None
             raise
+
+
+def _never_given_back(run: RunFolder) -> str:
+    says = f"{run.lease_lock}: another process has held this lock for {_LOCK_WAIT_S:.0f} s"
+    with suppress(MachineCannot, OSError):
+        if (holder := _read(run)) is not None:
+            return (
+                f"{says}, most likely one of attempt {holder.attempt} ({_who(holder)}), paused while it publishes: "
+                "continue its processes (kill -CONT), or end them; nothing was changed"
+            )
+    return f"{says}; see who with `lsof`"

@@ -34,15 +34,23 @@ class Failure(Record):
     """Why one rank failed. `message` holds no text of a corpus.
 
     ``error``: an exception of its own · ``connection``: another rank went away · ``hang``: no progress ·
-    ``signal``: ended by a signal · ``killed``: ended by SIGKILL.
+    ``signal``: ended by a signal · ``killed``: ended by SIGKILL · ``paused``: stood still, stopped from outside.
     """
 
     rank: int
     time: float
-    kind: Literal["error", "connection", "hang", "signal", "killed"]
+    kind: Literal["error", "connection", "hang", "signal", "killed", "paused"]
     message: str
     step: int | None = None
     exit_code: int | None = None  # a signal's number negated, as Python's subprocess has it
+
+
+class Ending(Record):
+    """How the process of one rank ended. `status` is its exit code, or a signal's number negated."""
+
+    rank: int
+    status: int
+    time: float  # when it was noticed
 
 
 class AttemptRecord(Record):
@@ -60,6 +68,10 @@ class AttemptRecord(Record):
     first_step: int | None = None
     last_step: int | None = None
     failure: Failure | None = None
+    job: str | None = None  # of the cluster
+    restart: int = 0  # how often the cluster had started that job again
+    nodes: tuple[str, ...] = ()  # by rank of their first process
+    stopped_by: str | None = None  # the signal that asked it to stop
 
 
 class Result(Record):

@@ -208,6 +208,9 @@ def run_attempt(placement: Placement, plan: Plan, control: Control, stop: StopFl
         if plan.zero_stage and plan.machine.device == "cpu":
             watchdog.beat("compiling DeepSpeed's CPU collective")
             build_collective(recorder.phase)
+        # DeepSpeed's collective on a CPU waits for its peers without a limit: one that stands still is found out here.
+        watchdog.beat("waiting for the other ranks to be ready")
+        control.barrier()
         watchdog.beat("starting " + plan.strategy)
         engine = Engine(model, plan, placement)
         collator = collator_of(plan, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from biodist.errors import RunFailed
 from biodist.plan.plan import Plan
 from biodist.training.batch import Batch, forward_kwargs
+from biodist.training.loss_scale import DynamicLossScale
 from biodist.training.placement import Placement
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -59,6 +61,7 @@ class Engine:
         self.plan = plan
         self.model = model  # parameters under their Hugging Face names
         self.parameters = dict(model.named_parameters())
+        self.loss_scale = DynamicLossScale() if plan.precision == "fp16" else None
         self.accelerator = _accelerator(plan)
         self.scorer = Scorer(model, plan)
         optimizer = torch.optim.AdamW(
@@ -69,13 +72,20 @@ class Engine:
             fused=True,
         )
         self.wrapped, self.optimizer = self.accelerator.prepare(self.scorer, optimizer)
-        self._norm = torch.zeros(())
+        if self.loss_scale and plan.zero_stage:
+            self.zero_optimizer.torch_autocast_gradscaler = None  # ours does its work
+        self._update = Update(0.0, skipped=False)
         _compare(self, plan, placement)
 
     @property
     def device(self) -> torch.device:
         device: torch.device = self.accelerator.device
         return device
+
+    def buffers(self) -> dict[str, Tensor]:
+        """Buffers that belong to the model's state, by name. A model may put others in their place: ask each time."""
+        names = self.model.state_dict().keys()
+        return {name: buffer for name, buffer in self.model.named_buffers() if name in names}
 
     @property
     def zero_optimizer(self) -> Any:
@@ -97,28 +107,38 @@ class Engine:
 
     def backward(self, loss: Tensor, learning_rate: float, last: bool) -> None:
         """Adds this micro-batch's gradients; the last one ends in the update (DeepSpeed steps in its backward)."""
-        if self.plan.zero_stage:
-            if last:
-                self._set_learning_rate(learning_rate)
-            self.accelerator.deepspeed_engine_wrapped.backward(loss, sync_gradients=last)
-            return
-        self.accelerator.backward(loss)
         if last:
             self._set_learning_rate(learning_rate)
-            self._clip()
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+        if self.plan.zero_stage:
+            if self.loss_scale:
+                self.zero_optimizer.override_loss_scale(self.loss_scale.scale)
+            self.accelerator.deepspeed_engine_wrapped.backward(loss, sync_gradients=last)
+        else:
+            self.accelerator.backward(loss * self.loss_scale.scale if self.loss_scale else loss)
+        if last:
+            self._update = self._zero_updated() if self.plan.zero_stage else self._step()
+            if self.loss_scale:
+                self.loss_scale.update(self._update.skipped)
 
     def update(self) -> Update:
         """What the update at the end of the last backward did."""
-        if self.plan.zero_stage:
-            norm = self.accelerator.deepspeed_engine_wrapped.get_global_grad_norm()
-            return Update(float(norm if norm is not None else 0.0), bool(self.zero_optimizer.overflow))
-        return Update(float(self._norm), bool(self.optimizer.step_was_skipped))
+        return self._update
 
-    def _clip(self) -> None:
+    def _zero_updated(self) -> Update:
+        norm = self.accelerator.deepspeed_engine_wrapped.get_global_grad_norm()
+        return Update(float(norm if norm is not None else 0.0), bool(self.zero_optimizer.overflow))
+
+    def _step(self) -> Update:
+        """ddp's update; skipped where fp16 overflowed."""
+        if self.loss_scale:
+            torch._foreach_div_([p.grad for p in self.parameters.values() if p.grad is not None], self.loss_scale.scale)
         limit = self.plan.recipe.train.max_grad_norm or float("inf")
-        self._norm = self.accelerator.clip_grad_norm_(self.parameters.values(), limit)
+        norm = float(self.accelerator.clip_grad_norm_(self.parameters.values(), limit))
+        skipped = self.loss_scale is not None and not math.isfinite(norm)
+        if not skipped:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return Update(math.inf if skipped else norm, skipped)
 
     def _set_learning_rate(self, learning_rate: float) -> None:
         groups = self.zero_optimizer.param_groups if self.plan.zero_stage else self.optimizer.param_groups
@@ -127,16 +147,19 @@ class Engine:
 
 
 def _weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Biases and norms are not decayed (as in BERT's own optimizer). One group when there is nothing to decay."""
+    """Biases and norms are not decayed (as in BERT's own optimizer). One group when there is nothing to decay; frozen
+    parameters are in none."""
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     if weight_decay == 0.0:
-        return [{"params": list(model.parameters()), "weight_decay": 0.0}]
+        return [{"params": [parameter for _, parameter in trained], "weight_decay": 0.0}]
     norms = {id(p) for m in model.modules() if "norm" in type(m).__name__.lower() for p in m.parameters(recurse=False)}
-    plain = [p for n, p in model.named_parameters() if n.endswith("bias") or id(p) in norms]
+    plain = [p for n, p in trained if n.endswith("bias") or id(p) in norms]
     chosen = {id(p) for p in plain}
-    return [
-        {"params": [p for p in model.parameters() if id(p) not in chosen], "weight_decay": weight_decay},
+    groups = [
+        {"params": [p for _, p in trained if id(p) not in chosen], "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
+    return [group for group in groups if group["params"]]
 
 
 def _accelerator(plan: Plan) -> Any:
@@ -161,7 +184,7 @@ def _accelerator(plan: Plan) -> Any:
     exact = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(
         cpu=plan.machine.device == "cpu",
-        mixed_precision="fp16" if plan.precision == "fp16" else "no",
+        mixed_precision="no",  # the scorer casts, the engine scales
         # Told of a backend, Accelerate takes a process that is alone for one of several.
         kwargs_handlers=[timeout, exact] if plan.machine.world_size > 1 else [],
     )

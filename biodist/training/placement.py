@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from biodist.run.folder import AttemptFolder
+from biodist.run.lease import Fence
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -24,6 +27,12 @@ class Placement:
     def leads(self) -> bool:
         """Whether this process writes what is written once: streams, manifests, results."""
         return self.rank == 0
+
+    @property
+    def fence(self) -> Fence:
+        """What this process passes before it changes anything outside its attempt's folder."""
+        attempt = AttemptFolder(self.attempt)
+        return Fence(attempt.run, attempt.number, self.lease)
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Placement:

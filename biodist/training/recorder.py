@@ -27,6 +27,7 @@ class Recorder:
         self._attempt = attempt
         self._plan = plan
         self._leads = placement.leads
+        self._fence = placement.fence
         self._log = EventLog(attempt.events(placement.rank))
         self._stream: RunStream | None = None
         self._scores: dict[int, float] = {}
@@ -48,8 +49,9 @@ class Recorder:
         self.step_reached = step
         if not self._leads:
             return
+        self._fence.check()
         self._log.resumed(step)
-        self._stream = RunStream.open(self._attempt.run, self._attempt, step)
+        self._stream = RunStream.open(self._attempt.run, self._attempt, step, self._fence.hold)
         earlier = [a for a in self._attempt.run.attempts() if a.number < self._attempt.number]
         for event in stitch_attempts(earlier, step).events():
             if isinstance(event, ScalarsEvent) and event.split == VALIDATION:

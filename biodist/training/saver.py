@@ -6,7 +6,7 @@ import time
 
 from biodist.checkpoint.background import BackgroundSave, Snapshot
 from biodist.checkpoint.fragments import TrainingState, training_state
-from biodist.checkpoint.loading import load, newest_verified, refuse_foreign
+from biodist.checkpoint.loading import load, load_newest, refuse_foreign
 from biodist.checkpoint.manifest import NAME as MANIFEST
 from biodist.checkpoint.manifest import Cursor
 from biodist.checkpoint.reading import Checkpoint, checkpoints_in, folders_in, open_checkpoint, problems_of
@@ -24,8 +24,9 @@ from biodist.training.recorder import Recorder
 class Saver:
     """Saves and loads one engine's state. Every method is collective: each rank calls it, in the same order.
 
-    A save copies the state and hands it to a thread (``checkpoint.asynchronous``), whose ranks talk over a group of
-    their own; ``settle`` waits for it. At most one is under way.
+    A save copies the state and hands it to a thread (``checkpoint.asynchronous``; else the thread is given the live
+    state, and waited for), whose ranks talk over a group of their own. At most one is under way; ``settle`` waits for
+    it.
     """
 
     def __init__(
@@ -40,7 +41,13 @@ class Saver:
         self._recorder = recorder
         optimizer = engine.zero_optimizer or engine.optimizer.optimizer
         self._state: TrainingState = training_state(
-            engine.plan.strategy, engine.parameters, optimizer, control.rank, control.world_size
+            engine.plan.strategy,
+            engine.parameters,
+            optimizer,
+            control.rank,
+            control.world_size,
+            engine.buffers,
+            engine.loss_scale,
         )
         self._snapshot = Snapshot()
         self._background = BackgroundSave()
@@ -55,15 +62,16 @@ class Saver:
         """
         folder = self._run.checkpoints
         stale = self._sweep() if self._control.rank == 0 else []
-        found = newest_verified(folder, self._control)
+        found = load_newest(folder, self._state, self._control, self._accept)
         for problem in (*(f"removed unfinished {name}" for name in stale), *found.passed_over):
             self._recorder.phase("passing over a checkpoint", problem=problem)
         if found.checkpoint is None:
             return 0
-        refuse_foreign(found.checkpoint, self._plan.core_digest, self._plan.data.fingerprint)
-        load(found.checkpoint, self._state)
         self._drop_damaged(found.checkpoint.step)
         return found.checkpoint.step
+
+    def _accept(self, checkpoint: Checkpoint) -> None:
+        refuse_foreign(checkpoint, self._plan.core_digest, self._plan.data.fingerprint)
 
     def save(self, step: int) -> None:
         """Begins a checkpoint of ``step``, after the one before is published.
@@ -84,11 +92,13 @@ class Saver:
             core_digest=self._plan.core_digest,
             data_fingerprint=self._plan.data.fingerprint,
         )
-        copied = self._snapshot.take(self._state.owned())
+        share = self._state.share()
+        if asynchronous := self._plan.recipe.checkpoint.asynchronous:
+            share = self._snapshot.take(share)
         folder, writers = self._run.checkpoints, self._writers
-        self._background.start(lambda: save(folder, moment, copied, writers, self._may_publish))
+        self._background.start(lambda: save(folder, moment, share, writers, self._may_publish))
         self._stall_s = time.perf_counter() - began
-        if not self._plan.recipe.checkpoint.asynchronous:
+        if not asynchronous:  # nobody changes the live state before it is written
             self.settle(step)
 
     def settle(self, step: int) -> None:

@@ -5,32 +5,47 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from biodist.checkpoint.fragments import Fragment, ReplicatedState
-from biodist.checkpoint.manifest import Cursor, Manifest
+from biodist.checkpoint.fragments import Fragment, Share, TrainingState, training_state
+from biodist.checkpoint.manifest import Cursor, Manifest, ScalerState
 from biodist.checkpoint.saving import Moment, save
 
-SHAPES = {"layer.weight": (7, 5), "layer.bias": (7,), "embedding": (31, 3), "scale": (1,)}
+SHAPES = {"layer.weight": (7, 5), "layer.bias": (7,), "embedding": (31, 3), "scale": (1,), "table": (9, 4)}
+FROZEN = "table"
 
 
-def state_of(seed: int, rank: int = 0, world_size: int = 1) -> ReplicatedState:
-    """Weights and moments drawn from ``seed``; ``owned`` is one rank's equal cut of them."""
+def state_of(seed: int, rank: int = 0, world_size: int = 1) -> TrainingState:
+    """Weights and moments drawn from ``seed``; ``owned`` is one rank's equal cut of them. One parameter is frozen."""
     draw = torch.Generator().manual_seed(seed)
     parameters = {n: torch.nn.Parameter(torch.randn(shape, generator=draw)) for n, shape in SHAPES.items()}
     adam = torch.optim.AdamW(parameters.values())
-    for parameter in parameters.values():
+    parameters[FROZEN].requires_grad_(False)
+    for parameter in (parameter for name, parameter in parameters.items() if name != FROZEN):
         adam.state[parameter] = {
             "step": torch.tensor(1.0),
             "exp_avg": torch.randn(parameter.shape, generator=draw),
             "exp_avg_sq": torch.rand(parameter.shape, generator=draw),
         }
-    return ReplicatedState(parameters, adam, rank, world_size)
+    buffers = {
+        "norm.count": torch.tensor(seed, dtype=torch.int64),
+        "norm.mean": torch.randn(2, 3, generator=draw).to(torch.bfloat16),
+        "seen": torch.rand(5, generator=draw) > 0.5,
+    }
+    scale = LossScale(ScalerState(scale=2.0**seed, good_steps=seed))
+    return training_state("ddp", parameters, adam, rank, world_size, lambda: buffers, scale)
+
+
+@dataclass
+class LossScale:
+    """Where the state of fp16's loss scale is kept."""
+
+    state: ScalerState
 
 
 class Meeting:
@@ -89,14 +104,17 @@ def save_all(
     *,
     seed: int = 0,
     world_size: int = 3,
+    change: Callable[[int, Share], Share] = lambda rank, share: share,
     fragments: Callable[[int, Iterator[Fragment]], Iterator[Fragment]] = lambda rank, own: own,
     may_publish: Callable[[], None] = lambda: None,
+    strategy: str = "ddp",
 ) -> list[Manifest | Exception]:
-    """Saves the state of ``seed`` from all ranks; ``fragments`` may change what a rank gives away."""
+    """Saves the state of ``seed`` from all ranks; ``change`` and ``fragments`` may change what a rank gives away."""
 
     def act(ranks: ThreadRanks) -> Manifest:
-        own = state_of(seed, ranks.rank, world_size).owned()
-        return save(folder, moment(step), fragments(ranks.rank, own), ranks, may_publish)
+        share = state_of(seed, ranks.rank, world_size).share()
+        share = change(ranks.rank, replace(share, fragments=fragments(ranks.rank, iter(share.fragments))))
+        return save(folder, replace(moment(step), strategy=strategy), share, ranks, may_publish)
 
     return together(world_size, act)
 

@@ -36,25 +36,25 @@ def disturb(state: Any) -> None:
 def test_a_snapshot_keeps_what_was_owned(tools: Any, rank: int, world_size: int) -> None:
     state = tools.state_of(7, rank, world_size)
     owned = values(f for f in state.owned())
-    taken = Snapshot().take(state.owned())
+    taken = Snapshot().take(state.share())
     disturb(state)
-    assert values(taken) == owned != values(f for f in state.owned())
-    assert [(f.name, f.shape, f.start) for f in taken] == [(f.name, f.shape, f.start) for f in state.owned()]
+    assert values(taken.fragments) == owned != values(f for f in state.owned())
+    assert [(f.name, f.shape, f.start) for f in taken.fragments] == [(f.name, f.shape, f.start) for f in state.owned()]
 
 
 def test_the_next_snapshot_takes_no_new_memory(tools: Any) -> None:
     state, snapshot = tools.state_of(7), Snapshot()
-    first = [t.data_ptr() for f in snapshot.take(state.owned()) for t in f.parts().values()]
+    first = [t.data_ptr() for f in snapshot.take(state.share()).fragments for t in f.parts().values()]
     disturb(state)
-    second = snapshot.take(state.owned())
-    assert [t.data_ptr() for f in second for t in f.parts().values()] == first
-    assert values(second) == values(f for f in state.owned())
+    second = snapshot.take(state.share())
+    assert [t.data_ptr() for f in second.fragments for t in f.parts().values()] == first
+    assert values(second.fragments) == values(f for f in state.owned())
 
 
 def test_training_goes_on_while_a_save_runs(tmp_path: Path, tools: Any) -> None:
     """The writer is held until the state was changed under it: what is published is the state of the snapshot."""
     state, background, may_write = tools.state_of(7), BackgroundSave(), threading.Event()
-    taken = Snapshot().take(state.owned())
+    taken = Snapshot().take(state.share())
 
     def work() -> Manifest:
         assert may_write.wait(WAIT_S)
@@ -80,7 +80,7 @@ def test_nothing_is_waited_for_where_nothing_was_begun() -> None:
 def test_a_save_is_told_of_once(tmp_path: Path, tools: Any) -> None:
     background = BackgroundSave()
     for step in (10, 20):
-        background.start(lambda step=step: save(tmp_path, tools.moment(step), tools.state_of(7).owned(), ALONE, int))  # type: ignore[misc]
+        background.start(lambda step=step: save(tmp_path, tools.moment(step), tools.state_of(7).share(), ALONE, int))  # type: ignore[misc]
         saved = background.wait()
         assert saved is not None and saved.manifest.step == step
         assert background.wait() is None
@@ -92,7 +92,7 @@ def test_a_failed_save_is_raised_by_the_next_wait(tmp_path: Path, tools: Any) ->
     (tmp_path / "file").write_text("no folder")
 
     def work(folder: Path) -> Manifest:
-        return save(folder, tools.moment(10), tools.state_of(7).owned(), ALONE, lambda: None)
+        return save(folder, tools.moment(10), tools.state_of(7).share(), ALONE, lambda: None)
 
     background.start(lambda: work(tmp_path / "file"))
     with pytest.raises(RunFailed, match="the checkpoint was not published"):
@@ -108,7 +108,7 @@ def test_a_second_save_does_not_start_beside_the_first(tools: Any, tmp_path: Pat
 
     def work() -> Manifest:
         assert may_write.wait(WAIT_S)
-        return save(tmp_path, tools.moment(10), tools.state_of(7).owned(), ALONE, lambda: None)
+        return save(tmp_path, tools.moment(10), tools.state_of(7).share(), ALONE, lambda: None)
 
     background.start(work)
     with pytest.raises(AssertionError):
@@ -122,7 +122,7 @@ def test_ranks_save_together_beside_their_loops(tmp_path: Path, tools: Any) -> N
 
     def act(ranks: Any) -> Manifest | None:
         state, background, snapshot = tools.state_of(7, ranks.rank, 3), BackgroundSave(), Snapshot()
-        taken = snapshot.take(state.owned())
+        taken = snapshot.take(state.share())
         background.start(lambda: save(tmp_path, tools.moment(10), taken, ranks, lambda: None))
         disturb(state)
         saved = background.wait()

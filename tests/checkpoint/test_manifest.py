@@ -15,6 +15,7 @@ from biodist.checkpoint.manifest import NAME, Cursor, Manifest, ParameterPieces,
 def manifest(shape: tuple[int, ...], *pieces: tuple[int, int]) -> Manifest:
     cut = tuple(Piece(file="shard", start=start, count=count) for start, count in pieces)
     return Manifest(
+        version=1,
         step=3,
         attempt=1,
         world_size=1,

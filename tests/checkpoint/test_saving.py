@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from biodist.checkpoint.fragments import Fragment
+from biodist.checkpoint.fragments import Fragment, Outline, Share
 from biodist.checkpoint.loading import newest_verified
-from biodist.checkpoint.manifest import Manifest, read_manifest
+from biodist.checkpoint.manifest import Manifest, ScalerState, read_manifest
 from biodist.checkpoint.reading import problems_of
 from biodist.checkpoint.saving import remove_checkpoint, remove_staging
 from biodist.errors import MachineCannot, RunFailed
@@ -87,6 +88,78 @@ def test_a_state_that_is_not_whole_is_not_published(
         assert isinstance(error, RunFailed)
         assert "do not make a whole checkpoint" in str(error) and said in str(error)
     assert tools.tree(folder) == before
+
+
+def nobody_gives(rank: int, share: Share) -> Share:
+    return replace(share, fragments=[fragment for fragment in share.fragments if fragment.name != "layer.bias"])
+
+
+def nobody_gives_frozen(rank: int, share: Share) -> Share:
+    return replace(share, fragments=[fragment for fragment in share.fragments if fragment.name != "table"])
+
+
+def without_moments(rank: int, share: Share) -> Share:
+    own = list(share.fragments)
+    return replace(share, fragments=[Fragment(f.name, f.shape, f.start, f.weight) for f in own])
+
+
+def another_shape(rank: int, share: Share) -> Share:
+    own = [replace(f, shape=(5, 7)) if f.name == "layer.weight" else f for f in share.fragments]
+    return replace(share, fragments=own)
+
+
+def a_strangers(rank: int, share: Share) -> Share:
+    return replace(share, fragments=[*share.fragments, *([Fragment("ghost", (2,), 0, torch.ones(2))] * (rank == 1))])
+
+
+def another_model(rank: int, share: Share) -> Share:
+    return replace(share, outlines={**share.outlines, **({"extra": Outline((2,))} if rank == 2 else {})})
+
+
+def another_scale(rank: int, share: Share) -> Share:
+    return replace(share, scaler=ScalerState(scale=2.0**rank, good_steps=0))
+
+
+def another_buffer(rank: int, share: Share) -> Share:
+    return replace(share, buffers={**share.buffers, "norm.count": torch.tensor(rank // 2)})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (nobody_gives, "layer.bias: 0 of 7 elements"),
+        (nobody_gives_frozen, "table: 0 of 36 elements"),
+        (without_moments, "embedding: rank 0 gave a frozen (31, 3), the model has a trained (31, 3)"),
+        (another_shape, "layer.weight: rank 2 gave a trained (5, 7), the model has a trained (7, 5)"),
+        (a_strangers, "ghost: rank 1 gave a frozen (2,), the model has none"),
+        (another_model, "extra: rank 2's model has another"),
+        (another_scale, "loss scale: rank 1 has scale=2.0 good_steps=0 skipped=0, rank 0 scale=1.0"),
+        (another_buffer, "buffer norm.count: rank 2 holds another"),
+    ],
+)
+def test_what_is_not_the_whole_model_fails_the_save_by_name(
+    folder: Path, tools: Any, change: Callable[[int, Share], Share], said: str
+) -> None:
+    """Sabotaged on the way; every rank hears the same, and nothing is published."""
+    before = tools.tree(folder)
+    errors = tools.save_all(folder, 30, change=change, strategy="zero2")
+    assert all(isinstance(error, RunFailed) for error in errors)
+    assert len({str(error) for error in errors}) == 1
+    assert "the shards of step 30 do not make a whole checkpoint" in str(errors[0]) and said in str(errors[0])
+    assert tools.tree(folder) == before
+
+
+def test_under_ddp_rank_0s_buffers_are_everybodys(tmp_path: Path, tools: Any) -> None:
+    said = tools.save_all(tmp_path, 30, change=another_buffer)
+    assert all(isinstance(one, Manifest) for one in said)
+
+
+def test_a_buffer_of_a_dtype_no_shard_holds_is_named(folder: Path, tools: Any) -> None:
+    def change(rank: int, share: Share) -> Share:
+        return replace(share, buffers={"phase": torch.zeros(2, dtype=torch.complex64)})
+
+    for error in tools.save_all(folder, 30, change=change):
+        assert isinstance(error, RunFailed) and "the buffer phase is torch.complex64" in str(error)
 
 
 def out_of_memory(rank: int, own: Iterator[Fragment]) -> Iterator[Fragment]:
@@ -165,5 +238,25 @@ def test_the_manifest_holds_no_text_but_names_and_digests(folder: Path) -> None:
     manifest = json.loads((folder / "step-00000010" / "MANIFEST.json").read_text())
     assert set(manifest) == {
         *("version", "step", "attempt", "world_size", "strategy", "cursor", "core_digest"),
-        *("data_fingerprint", "files", "parameters", "sha256"),
+        *("data_fingerprint", "files", "parameters", "buffers", "scaler", "sha256"),
     }
+    assert manifest["scaler"] == {"scale": 1024.0, "good_steps": 10}
+    assert manifest["buffers"] == {
+        "norm.count": {"file": "shard-00000-of-00003.safetensors", "dtype": "I64", "shape": []},
+        "norm.mean": {"file": "shard-00000-of-00003.safetensors", "dtype": "BF16", "shape": [2, 3]},
+        "seen": {"file": "shard-00000-of-00003.safetensors", "dtype": "BOOL", "shape": [5]},
+    }
+    assert [name for name, pieces in manifest["parameters"].items() if pieces.get("frozen")] == ["table"]
+
+
+def test_what_a_run_does_not_have_is_not_in_its_manifest(tmp_path: Path, tools: Any) -> None:
+    def bare(rank: int, share: Share) -> Share:
+        own = [fragment for fragment in share.fragments if not fragment.frozen]
+        outlines = {name: outline for name, outline in share.outlines.items() if not outline.frozen}
+        return Share(outlines, own)
+
+    tools.save_all(tmp_path, 1, change=bare)
+    manifest = json.loads((tmp_path / "step-00000001" / "MANIFEST.json").read_text())
+    assert "buffers" not in manifest and "scaler" not in manifest and manifest["version"] == 1
+    assert {key for pieces in manifest["parameters"].values() for key in pieces} == {"shape", "pieces"}
+    assert problems_of(tmp_path / "step-00000001") == []

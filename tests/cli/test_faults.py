@@ -120,7 +120,7 @@ def test_a_rank_that_stands_still_is_named_and_stacks_are_in_the_logs(zero2: Bat
     assert "rank 1 failed first" in zero2.hit.err and "SIGSTOP" in zero2.hit.err
     log = (zero2.run / "attempts" / "0002" / "rank-0.log").read_text()
     assert "steps.py" in log and "File " in log
-    assert zero2.attempt(2)["failure"]["kind"] == "hang"
+    assert zero2.attempt(2)["failure"]["kind"] == "paused"
 
 
 def test_a_terminated_run_is_saved_and_says_stopped(ddp: Battered) -> None:

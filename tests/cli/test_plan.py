@@ -46,9 +46,12 @@ def work(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def biodist(work: Path, *arguments: str, watched: bool = False) -> subprocess.CompletedProcess[str]:
+def biodist(
+    work: Path, *arguments: str, watched: bool = False, path: str | None = None
+) -> subprocess.CompletedProcess[str]:
     start = ["-c", WATCHED] if watched else ["-m", "biodist.cli"]
     environment = os.environ | {"BIODIST_CACHE": str(work / "cache"), "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "80"}
+    environment |= {"XDG_CONFIG_HOME": str(work / "config")} | ({} if path is None else {"PATH": path})
     return subprocess.run(
         [sys.executable, *start, *arguments], cwd=work, env=environment, capture_output=True, text=True, timeout=120
     )
@@ -79,8 +82,63 @@ def test_the_plan_itself(work: Path) -> None:
     assert biodist(work, "plan", "tiny.yaml", "--json").stdout == answer.stdout
 
 
+def test_a_plan_for_a_cluster_and_its_very_script(work: Path) -> None:
+    arguments = ("tiny.yaml", "train.precision=fp16", "--on", "devcluster", "--nodes", "2")
+    answer = biodist(work, "plan", *arguments)
+    assert answer.returncode == 0, answer.stderr
+    said, _, rest = answer.stdout.partition("\n#!/bin/bash\n")
+    assert "cluster           profile devcluster, partition low: 2 nodes of 2 GPUs, 2 CPUs, 4 GB" in said
+    assert "at most 60 min, 4.0 GPU hours a job; asked to save and stop 60 s before" in said
+    assert "2 nodes × 2 processes on CPUs of devcluster (cpu, gloo), 1 thread each" in said
+    assert "note: train.precision: fp16 needs a GPU; bf16 is used instead" in said
+    assert "ranks run on the CPU with gloo; the 2 GPUs asked for on a node stay unused" in said
+    assert rest.splitlines()[-1] == "biodist submit " + " ".join(arguments)
+    given = {line for line in rest.splitlines() if line.startswith("#SBATCH")}
+    assert {"#SBATCH --partition=low", "#SBATCH --nodes=2", "#SBATCH --signal=USR2@60", "#SBATCH --time=60"} <= given
+    (output,) = [line for line in given if line.startswith("#SBATCH --output=")]
+    assert f"={work}/runs/tiny-" in output and "/jobs/0001/" in output
+    assert not (work / "runs").exists()  # a plan leaves nothing but the index
+
+
+def test_gpu_hours_of_exclusive_nodes_count_every_gpu(work: Path) -> None:
+    said = biodist(work, "plan", "tiny.yaml", "--on", "h100x8", "--nodes", "3", "--nproc", "2").stdout
+    assert "3 nodes of 2 GPUs, 24 CPUs, 900 GB" in said
+    assert "at most 1,440 min, 576.0 GPU hours a job" in said
+    assert "3 nodes × 2 processes on NVIDIA H100 80GB HBM3 (cuda, nccl), 12 threads each" in said
+
+
+def test_a_cluster_is_planned_for_without_a_look_at_this_machine(work: Path) -> None:
+    tool = work / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\n: > {work}/asked\n")
+    tool.chmod(0o755)
+    path = f"{tool.parent}:/usr/bin:/bin"
+    plan = Plan.model_validate_json(biodist(work, "plan", "tiny.yaml", "--on", "a100x8", "--json", path=path).stdout)
+    assert not (work / "asked").exists()
+    assert (plan.machine.device, plan.machine.world_size) == ("cuda", 8)
+    assert plan.profile is not None and plan.profile.name == "a100x8"
+    assert biodist(work, "plan", "tiny.yaml", path=path).returncode == 0
+    assert (work / "asked").exists()  # here it is asked, so that the line above can fail
+
+
+def test_ones_own_profile_by_name_and_by_path(work: Path) -> None:
+    text = "memory_gb: 8\ntime_limit_min: 30\nprocesses_per_node: 3\n"
+    for path in (work / "config" / "biodist" / "profiles" / "cpu.yaml", work / "mine.yaml"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for name, known in (("cpu", "cpu"), ("mine.yaml", "mine")):
+        plan = Plan.model_validate_json(biodist(work, "plan", "tiny.yaml", "--on", name, "--json").stdout)
+        assert plan.profile is not None
+        assert (plan.profile.name, plan.machine.world_size) == (known, 3)
+
+
 def test_nothing_heavy_is_imported(work: Path) -> None:
-    for arguments in (("--help",), ("plan", "tiny.yaml"), ("plan", "tiny.yaml", "--json")):
+    for arguments in (
+        ("--help",),
+        ("plan", "tiny.yaml"),
+        ("plan", "tiny.yaml", "--json"),
+        ("plan", "tiny.yaml", "--on", "cpu"),
+    ):
         answer = biodist(work, *arguments, watched=True)
         assert answer.returncode == 0, answer.stderr
         assert answer.stderr.splitlines()[-1] == "heavy imports:"
@@ -89,8 +147,11 @@ def test_nothing_heavy_is_imported(work: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--on", "cluster"), 2, "--on cluster: comes with Slurm"),
-        (("--nodes", "2"), 2, "--nodes 2: comes with Slurm"),
+        (("--on", "devclster"), 2, "did you mean devcluster?"),
+        (("--nodes", "2"), 2, "--nodes 2: counts nodes of a cluster, but no profile is given"),
+        (("--on", "cpu", "--device", "cpu"), 2, "--device cpu: the profile decides it"),
+        (("--on", "a100x8", "--nproc", "9"), 4, "9 processes a node need 9 GPUs, but a node of profile a100x8 has 8"),
+        (("--on", "none", "train.epoch=3"), 2, "2 problems to mend first"),
         (("--device", "tpu"), 2, "--device: must be one of auto, cpu, cuda, but is 'tpu'"),
         (("--device", "cuda"), 4, "a GPU was asked for, but "),
         (("data.max_length=600",), 2, "data.max_length"),

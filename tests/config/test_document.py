@@ -64,7 +64,7 @@ def test_duplicate_keys_are_all_found_and_the_first_value_holds() -> None:
         ("- a\n- b\n", "r.yaml:1: must be a mapping (key: value), but is a list"),
         ("hello", "r.yaml:1: must be a mapping (key: value), but is a single value"),
         ("a:\n\tb: 1\n", "r.yaml:2: a tab stands where YAML wants spaces (indent with spaces)"),
-        ("a: 1\n---\nb: 2\n", "r.yaml:2: a second document begins here (keep one recipe a file)"),
+        ("a: 1\n---\nb: 2\n", "r.yaml:2: a second document begins here (keep one document a file)"),
         ("a: &x 1\nb: *x\n", "r.yaml:1: anchors (&) and aliases (*) are not read (write the value out)"),
         ("a: 1\nb: \x07\n", "r.yaml:2: holds the control character U+0007"),
         ("a: [1, 2\nb: 3\n", "r.yaml:2: is not YAML"),
@@ -99,7 +99,7 @@ def test_keys_must_be_text(text: str) -> None:
     [
         (b"a: 1\n\x00\x01", ":2: is a binary file"),
         (b"a: 1\nb: 2\nc: caf\xe9\n", ":3: is not UTF-8"),
-        (b"a: " + b"x" * MAX_BYTES, f"a recipe has at most {MAX_BYTES}"),
+        (b"a: " + b"x" * MAX_BYTES, f"but at most {MAX_BYTES} are read"),
     ],
 )
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path, content: bytes, said: str) -> None:

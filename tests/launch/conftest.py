@@ -46,7 +46,8 @@ import json, os, signal, sys
 from pathlib import Path
 from biodist.plan.plan import Plan
 from biodist.run.folder import AttemptFolder
-from launch.local import Patience, first_failure_report, run_attempt
+from launch.local import first_failure_report, run_attempt
+from launch.watching import Patience
 attempt, toy, marker, early = AttemptFolder(Path(sys.argv[1])), sys.argv[2], sys.argv[3], sys.argv[4]
 plan = Plan.model_validate_json(attempt.plan.read_bytes())
 before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)]

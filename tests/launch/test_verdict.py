@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biodist.run.folder import AttemptFolder
-from biodist.run.records import Failure
-from launch.ranks import Ending
+from biodist.run.records import Ending, Failure
 from launch.verdict import first_failure, last_lines, written_failures
 
 pytestmark = pytest.mark.timeout(60)
@@ -29,22 +28,29 @@ def blamed(written: list[Failure], endings: list[Ending] = [], stopped: list[int
 
 
 def test_nobody_failed() -> None:
-    assert first_failure(ATTEMPT, [], [Ending(0, 75, 1.0), Ending(1, 75, 2.0)], [], 3.0) is None
+    assert (
+        first_failure(ATTEMPT, [], [Ending(rank=0, status=75, time=1.0), Ending(rank=1, status=75, time=2.0)], [], 3.0)
+        is None
+    )
 
 
 def test_a_library_that_aborts_when_its_peer_is_gone_is_not_to_blame() -> None:
     """The abort is noticed before the kill that caused it."""
-    assert blamed([], [Ending(0, -signal.SIGABRT, 1.0), Ending(1, -signal.SIGKILL, 1.1)]) == (1, "killed")
-    assert blamed([], [Ending(0, -signal.SIGABRT, 1.0)]) == (0, "signal")
+    assert blamed(
+        [], [Ending(rank=0, status=-signal.SIGABRT, time=1.0), Ending(rank=1, status=-signal.SIGKILL, time=1.1)]
+    ) == (1, "killed")
+    assert blamed([], [Ending(rank=0, status=-signal.SIGABRT, time=1.0)]) == (0, "signal")
 
 
 def test_an_exit_without_a_reason_comes_before_lost_connections() -> None:
-    assert blamed([failure(0, 1.0, "connection")], [Ending(0, 3, 1.1), Ending(1, 9, 2.0)]) == (1, "error")
+    assert blamed(
+        [failure(0, 1.0, "connection")], [Ending(rank=0, status=3, time=1.1), Ending(rank=1, status=9, time=2.0)]
+    ) == (1, "error")
 
 
 def test_a_stopped_rank_is_to_blame_for_hangs_and_lost_connections_only() -> None:
-    assert blamed([failure(0, 1.0, "hang")], stopped=[3]) == (3, "hang")
-    assert blamed([failure(0, 1.0, "connection")], stopped=[3]) == (3, "hang")
+    assert blamed([failure(0, 1.0, "hang")], stopped=[3]) == (3, "paused")
+    assert blamed([failure(0, 1.0, "connection")], stopped=[3]) == (3, "paused")
     assert blamed([failure(0, 1.0, "error")], stopped=[3]) == (0, "error")
 
 
@@ -63,7 +69,7 @@ def test_the_earliest_of_the_causes_whatever_the_victims_say(
 def test_a_record_that_cannot_be_read_still_counts(tmp_path: Path) -> None:
     attempt = AttemptFolder(tmp_path)
     attempt.failure(1).write_text('{"rank": 1, "mess')
-    [found] = written_failures(attempt, 2)
+    [found] = written_failures(attempt)
     assert (found.rank, found.kind) == (1, "error") and "cannot be read" in found.message
 
 

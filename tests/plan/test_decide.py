@@ -20,7 +20,7 @@ RecipeOf = Callable[..., Recipe]
 
 def test_a_laptop(recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine) -> None:
     recipe = recipe_of(distributed={"strategy": "zero2"})
-    plan = decide(recipe, index, model, laptop, nproc=2, command=("biodist", "train", "tiny"))
+    plan = decide(recipe, index, model, place(laptop, 2), command=("biodist", "train", "tiny"))
     assert (plan.machine.device, plan.machine.backend, plan.machine.world_size) == ("cpu", "gloo", 2)
     assert (plan.machine.threads_per_process, plan.machine.memory_gb_per_process) == (2, 8.0)
     assert (plan.batch.steps_per_epoch, plan.batch.total_steps, plan.batch.warmup_steps) == (32, 96, 10)
@@ -34,11 +34,11 @@ def test_a_laptop(recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, lapto
 def test_without_nproc(
     recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine, gpu_node: Machine
 ) -> None:
-    assert decide(recipe_of(), index, model, laptop).machine.world_size == 1
-    on_gpus = decide(recipe_of(), index, model, gpu_node).machine
+    assert decide(recipe_of(), index, model, place(laptop)).machine.world_size == 1
+    on_gpus = decide(recipe_of(), index, model, place(gpu_node)).machine
     assert (on_gpus.world_size, on_gpus.device, on_gpus.backend) == (4, "cuda", "nccl")
     assert (on_gpus.device_name, on_gpus.memory_gb_per_process) == ("NVIDIA H100", 80.0)
-    on_cpu = decide(recipe_of(), index, model, gpu_node, device="cpu").machine
+    on_cpu = decide(recipe_of(), index, model, place(gpu_node, device="cpu")).machine
     assert (on_cpu.world_size, on_cpu.device, on_cpu.device_name) == (1, "cpu", "A processor")
 
 
@@ -60,10 +60,10 @@ def test_no_process_at_all(laptop: Machine) -> None:
 def test_more_processes_than_cores_is_said(
     recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine
 ) -> None:
-    plan = decide(recipe_of(), index, model, laptop, nproc=5)
+    plan = decide(recipe_of(), index, model, place(laptop, 5))
     assert plan.machine.threads_per_process == 1
     assert any(notice.startswith("5 processes share 4 cores") for notice in plan.notices)
-    fitting = decide(recipe_of(), index, model, laptop, nproc=4)
+    fitting = decide(recipe_of(), index, model, place(laptop, 4))
     assert not any("cores" in notice for notice in fitting.notices)
 
 
@@ -71,23 +71,23 @@ def test_fp16_without_a_gpu_is_bf16_and_said(
     recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine, gpu_node: Machine
 ) -> None:
     recipe = recipe_of(train={"precision": "fp16"})
-    plan = decide(recipe, index, model, laptop)
+    plan = decide(recipe, index, model, place(laptop))
     assert plan.precision == "bf16"
     assert plan.recipe.train.precision == "fp16"
     assert "train.precision: fp16 needs a GPU; bf16 is used instead" in plan.notices
-    assert decide(recipe, index, model, gpu_node).precision == "fp16"
+    assert decide(recipe, index, model, place(gpu_node)).precision == "fp16"
 
 
 def test_a_plan_that_is_the_recipes_has_nothing_to_say(
     recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine
 ) -> None:
-    assert decide(recipe_of(), index, model, laptop).notices == ()
+    assert decide(recipe_of(), index, model, place(laptop)).notices == ()
 
 
 def test_a_batch_larger_than_the_corpus(
     recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine
 ) -> None:
-    plan = decide(recipe_of(train={"global_batch": 5000}), index, model, laptop)
+    plan = decide(recipe_of(train={"global_batch": 5000}), index, model, place(laptop))
     assert (plan.batch.steps_per_epoch, plan.batch.total_steps) == (1, 3)
     assert any("5000 is more than the 1000 training samples" in notice for notice in plan.notices)
 
@@ -96,7 +96,7 @@ def test_max_steps_and_steps_between_evaluations(
     recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine
 ) -> None:
     recipe = recipe_of(train={"epochs": None, "max_steps": 70, "warmup_ratio": 0.33}, evaluate={"every": 25})
-    batch = decide(recipe, index, model, laptop).batch
+    batch = decide(recipe, index, model, place(laptop)).batch
     assert (batch.total_steps, batch.warmup_steps, batch.evaluate_every_steps) == (70, 24, 25)
 
 
@@ -105,7 +105,7 @@ def test_what_does_not_go_together_all_at_once(
 ) -> None:
     odd = index.model_copy(update={"vocab_size": 1001, "splits": {}})
     with pytest.raises(UserError) as caught:
-        decide(recipe_of(data={"max_length": 513}), odd, model, laptop)
+        decide(recipe_of(data={"max_length": 513}), odd, model, place(laptop))
     said = [str(problem) for problem in caught.value.problems]
     assert said == [
         "data.max_length: is 513, but /models/tiny has positions for 512 tokens (set data.max_length=512 or less)",
@@ -119,7 +119,7 @@ def test_a_model_that_does_not_fit(recipe_of: RecipeOf, index: DataIndex, model:
     small = laptop.model_copy(update={"memory": 4 * 10**6})
     recipe = recipe_of(distributed={"strategy": "ddp"})
     with pytest.raises(MachineCannot) as caught:
-        decide(recipe, index, model, small, nproc=2)
+        decide(recipe, index, model, place(small, 2))
     assert "under ddp on 2 processes" in str(caught.value)
     assert "distributed.strategy=zero3" in str(caught.value)
 
@@ -127,14 +127,14 @@ def test_a_model_that_does_not_fit(recipe_of: RecipeOf, index: DataIndex, model:
 def test_little_memory_makes_small_micro_batches(
     recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine
 ) -> None:
-    state = decide(recipe_of(), index, model, laptop).memory
+    state = decide(recipe_of(), index, model, place(laptop)).memory
     room = state.total - state.activations
     tight = laptop.model_copy(update={"memory": room + 12_000_000})
-    plan = decide(recipe_of(), index, model, tight)
+    plan = decide(recipe_of(), index, model, place(tight))
     assert plan.batch.micro_batch_rule == "memory"
     assert 1 <= plan.batch.micro_batch < 32
     assert plan.memory.activations <= 0.8 * 12_000_000
-    starved = decide(recipe_of(), index, model, laptop.model_copy(update={"memory": room + 1000}))
+    starved = decide(recipe_of(), index, model, place(laptop.model_copy(update={"memory": room + 1000})))
     assert starved.batch.micro_batch == 1
     assert any("runs out of memory" in notice for notice in starved.notices)
 
@@ -143,16 +143,16 @@ def test_a_processor_takes_no_more_than_its_token_budget(
     recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine, gpu_node: Machine
 ) -> None:
     recipe = recipe_of(train={"global_batch": 1000})
-    on_cpu = decide(recipe, index, model, laptop).batch
+    on_cpu = decide(recipe, index, model, place(laptop)).batch
     assert (on_cpu.micro_batch, on_cpu.micro_batch_rule) == (4096 // 36, "tokens")  # windows have 36 tokens on average
-    on_gpu = decide(recipe, index, model, gpu_node, nproc=1).batch
+    on_gpu = decide(recipe, index, model, place(gpu_node, 1)).batch
     assert (on_gpu.micro_batch, on_gpu.micro_batch_rule) == (1000, "step")
 
 
 def test_the_recipes_micro_batch_stands(
     recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine
 ) -> None:
-    batch = decide(recipe_of(train={"micro_batch": 7}), index, model, laptop).batch
+    batch = decide(recipe_of(train={"micro_batch": 7}), index, model, place(laptop)).batch
     assert (batch.micro_batch, batch.micro_batch_rule) == (7, "recipe")
 
 
@@ -169,7 +169,7 @@ def test_steps_do_not_depend_on_the_machine(
     samples: int, global_batch: int, epochs: int, ratio: float, nproc: int, other: int
 ) -> None:
     recipe, index, model, machine = _case(samples, global_batch, epochs, ratio)
-    one, two = (decide(recipe, index, model, machine, nproc=n).batch for n in (nproc, other))
+    one, two = (decide(recipe, index, model, place(machine, n)).batch for n in (nproc, other))
     assert one.steps_per_epoch == math.ceil(samples / global_batch)
     assert one.total_steps == epochs * one.steps_per_epoch
     assert 0 <= one.warmup_steps <= one.total_steps
@@ -205,6 +205,6 @@ def test_the_warm_up_is_rounded_as_the_trainer_rounds_it(
     from transformers import TrainingArguments
 
     for ratio in (0.0, 0.06, 0.1, 0.3, 1 / 3, 0.999):
-        batch = decide(recipe_of(train={"warmup_ratio": ratio}), index, model, laptop).batch
+        batch = decide(recipe_of(train={"warmup_ratio": ratio}), index, model, place(laptop)).batch
         theirs = TrainingArguments(warmup_steps=ratio, use_cpu=True).get_warmup_steps(batch.total_steps)
         assert batch.warmup_steps == theirs

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from biodist.config.recipe import Recipe
-from biodist.plan.decide import decide
+from biodist.plan.decide import decide, place
 from biodist.plan.index import DataIndex
 from biodist.plan.machine import Machine
 from biodist.plan.plan import ModelPlan, Plan
@@ -77,8 +77,7 @@ def plans(
             recipe_of(distributed={"strategy": strategy}, train={"precision": precision, "max_grad_norm": 0.5}),
             index,
             model,
-            laptop if device == "cpu" else gpu_node,
-            nproc=1,
+            place(laptop if device == "cpu" else gpu_node, 1),
         )
         for strategy, precision, device in product(
             ("zero1", "zero2", "zero3"), ("fp32", "bf16", "fp16"), ("cpu", "cuda")
@@ -140,13 +139,13 @@ def test_batches_are_what_deepspeed_checks_at_any_world_size(
     recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine
 ) -> None:
     for processes in (1, 2, 3, 7):
-        plan = decide(recipe_of(distributed={"strategy": "zero2"}), index, model, laptop, nproc=processes)
+        plan = decide(recipe_of(distributed={"strategy": "zero2"}), index, model, place(laptop, processes))
         assert plan.deepspeed is not None
         assert plan.deepspeed["train_batch_size"] == plan.batch.micro_batch * processes
 
 
 def test_ddp_has_none(recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine) -> None:
-    plan = decide(recipe_of(distributed={"strategy": "ddp"}), index, model, laptop, nproc=2)
+    plan = decide(recipe_of(distributed={"strategy": "ddp"}), index, model, place(laptop, 2))
     assert (plan.deepspeed, plan.zero_stage) == (None, 0)
 
 

@@ -22,7 +22,7 @@ import torch
 from biodist.checkpoint.export import export
 from biodist.checkpoint.fragments import training_state
 from biodist.checkpoint.loading import load, newest_verified
-from biodist.checkpoint.manifest import Cursor
+from biodist.checkpoint.manifest import Cursor, ScalerState
 from biodist.checkpoint.reading import Checkpoint
 from biodist.checkpoint.saving import Moment, save
 from biodist.data.store import SampleStore
@@ -58,6 +58,9 @@ class Job:
     saves: dict[str, str] = field(default_factory=dict)  # step -> folder of checkpoints to save it in
     run: str | None = None  # folder of a run that gets samples.jsonl and metrics.jsonl
     tamper: str | None = None  # skip | repeat | swap | window
+    frozen: tuple[str, ...] = ()  # parameters that are not trained; a first life gives them values of its own
+    counts: bool = False  # the model counts its forward passes in a persistent buffer
+    scale: float | None = None  # fp16's first loss scale
     logits: str | None = None  # file for the logits of the first windows after the last step, with model/ beside it
 
 
@@ -143,7 +146,7 @@ def _forget_engine() -> None:
 def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -> Said:
     said = Said()
     task = task_of(job.plan)
-    model = build_model(job.plan, task)
+    model = _prepared(build_model(job.plan, task), job)
     collator = collator_of(job.plan, model)
     store = SampleStore.open(job.plan.data, "train")
     recorder = None
@@ -155,7 +158,11 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
             engine.zero_optimizer or engine.optimizer.optimizer,
             control.rank,
             control.world_size,
+            engine.buffers,
+            engine.loss_scale,
         )
+        if job.scale and engine.loss_scale:
+            engine.loss_scale.state = ScalerState(scale=job.scale, good_steps=0)
         done = 0
         if job.load:
             found = newest_verified(Path(job.load), control).checkpoint
@@ -168,7 +175,7 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
 
         def save_if_asked(step: int) -> None:
             if folder := job.saves.get(str(step)):
-                save(Path(folder), _moment(job.plan, step), state.owned(), control, lambda: None)
+                save(Path(folder), _moment(job.plan, step), state.share(), control, lambda: None)
 
         save_if_asked(done)
         loader: Any = Tampering(collator, job.tamper) if job.tamper and control.rank == 0 else collator
@@ -192,6 +199,20 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
         if recorder:
             recorder.close()
     return said
+
+
+def _prepared(model: torch.nn.Module, job: Job) -> Any:
+    """The model with what no recipe can ask for: frozen parameters, a buffer that changes."""
+    with torch.no_grad():
+        for name in job.frozen:
+            parameter = model.get_parameter(name).requires_grad_(False)
+            if not job.load:  # what is loaded later cannot be there by chance
+                parameter.mul_(1.25)
+    if job.counts:
+        model.register_buffer("passes", torch.zeros((), dtype=torch.int64))
+        model.register_buffer("drafts", torch.zeros(3), persistent=False)
+        model.register_forward_pre_hook(lambda module, _: module.passes.add_(1) and None)  # type: ignore[func-returns-value]
+    return model
 
 
 def _attempt(run: Path, control: Control) -> AttemptFolder:

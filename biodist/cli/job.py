@@ -1,0 +1,51 @@
+"""What a submitted job runs in each of its tasks. submitit pickles this class's name and a folder, nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from launch.slurm.task import Task
+
+
+@dataclass(frozen=True)
+class JobTask:
+    """One srun task of the submission in `folder`. Calling it ends the process with the contract's exit code."""
+
+    folder: str
+
+    def __call__(self) -> int:
+        from biodist.cli.train import keep_failure
+
+        # submitit would write the result of every task beside the script; the run's folder says all of it.
+        sys.exit(self._ending(lambda task: task.run(lambda: keep_failure(task.job.run))))
+
+    def after(self, code: int) -> int:
+        """What the batch script calls when srun has ended with `code`; gives the code."""
+        return self._ending(lambda task: task.after(code))
+
+    def _ending(self, live: Callable[[Task], int]) -> int:
+        from biodist.cli.say import complain
+        from biodist.errors import BiodistError
+        from biodist.run.folder import JobFolder
+        from launch.slurm.life import Life
+        from launch.slurm.task import Task
+
+        try:
+            code = live(Task(JobFolder(Path(self.folder)), Life.read(os.environ), os.environ, again=self))
+        except BiodistError as error:
+            complain(error)
+            code = error.exit_code
+        sys.stderr.flush()
+        return code
+
+
+if __name__ == "__main__":
+    from biodist.cli import job  # under its own name, which a job that takes this one's place unpickles
+
+    sys.exit(job.JobTask(sys.argv[1]).after(int(sys.argv[2])))

@@ -1,0 +1,139 @@
+"""From a plan to a job: the script on disk first, then submitit gives that very script to sbatch."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.slurm.slurm import SlurmExecutor
+
+from biodist.config.profile import Profile
+from biodist.errors import MachineCannot
+from biodist.plan.plan import Plan
+from biodist.run.durable import write_text
+from biodist.run.folder import JobFolder
+from biodist.run.jobs import SlurmJob, submitted
+
+_IGNORING = 'trap "" TERM INT USR1 USR2; exec "$@"'
+NO_SLURM = "no Slurm here (sbatch and srun are not on PATH): submit from a login node of the cluster"
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What sbatch is told, by submitit's names."""
+
+    values: dict[str, object]
+
+    @classmethod
+    def of(cls, plan: Plan, folder: Path, run_name: str, after: str | None = None) -> Parameters:
+        """Those of a plan on its profile; `after`: the job this one waits for."""
+        profile, machine = _profile(plan), plan.machine
+        gpus = profile.gpus_of(machine.processes_per_node)
+        more: dict[str, object] = {"requeue" if profile.requeue else "no-requeue": True, **profile.sbatch_options()}
+        if profile.reservation is not None:
+            more["reservation"] = profile.reservation
+        optional = {
+            "partition": profile.partition,
+            "account": profile.account,
+            "qos": profile.qos,
+            "constraint": profile.constraint,
+            "exclude": profile.exclude,
+            "exclusive": profile.exclusive or None,
+            "gpus_per_node": f"{profile.gpu_type}:{gpus}" if profile.gpu_type and gpus else gpus or None,
+            "cpus_per_task": profile.cpus_per_process,
+            "mem": f"{profile.memory_mib}M",
+            "dependency": f"afterany:{after}" if after else None,
+        }
+        return cls(
+            {
+                "job_name": run_name,
+                "time": profile.time_limit_min,
+                "nodes": machine.nodes,
+                "ntasks_per_node": machine.processes_per_node,
+                "signal_delay_s": profile.signal_lead_s,
+                "setup": list(profile.setup) or None,
+                "teardown": [
+                    "code=$?",
+                    f'[ "$code" = 0 ] || {_python(profile)} -m biodist.cli.job {shlex.quote(str(folder))} "$code"',
+                    'exit "$code"',
+                ],
+                # A rank that fails must not take the others' last words with it. srun has not inherited
+                # --cpus-per-task from sbatch since Slurm 22.05.
+                "srun_args": [
+                    *("--kill-on-bad-exit=0", "--wait=0", "--distribution=block"),
+                    f"--cpus-per-task={profile.cpus_per_process}",
+                ],
+                "stderr_to_stdout": True,
+                "wckey": None,
+                "additional_parameters": more,
+                **{name: value for name, value in optional.items() if value is not None},
+            }
+        )
+
+
+class ScriptExecutor(SlurmExecutor):
+    """submitit's executor, giving sbatch the script that already lies in the run's folder."""
+
+    def __init__(self, folder: Path, python: str, script: Path):
+        super().__init__(folder=folder, python=python)
+        self._script = script
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        return self._script.read_text(encoding="utf-8")
+
+
+def script_text(plan: Plan, folder: Path, run_name: str | None = None, after: str | None = None) -> str:
+    """The very script for sbatch, as it is written for the submission in `folder`. Submits nothing, needs no Slurm."""
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    parameters = Parameters.of(plan, folder, run_name or plan.recipe.name, after).values
+    command = f"{_python(_profile(plan))} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    text: str = _make_sbatch_string(command=command, folder=folder, **parameters)  # type: ignore[arg-type]
+    return text
+
+
+def submit(job: JobFolder, plan: Plan, task: Callable[[], int], after: str | None = None) -> str:
+    """Writes the script, submits it and notes the job's number, which it gives; `after`: the job it waits for.
+
+    Raises MachineCannot, with Slurm's own words, when there is no Slurm or sbatch refuses.
+    """
+    if shutil.which("sbatch") is None or shutil.which("srun") is None:
+        raise MachineCannot(NO_SLURM)
+    profile = _profile(plan)
+    name = job.run.root.name
+    write_text(job.script, script_text(plan, job.root, name, after))
+    executor = ScriptExecutor(job.root, _python(profile), job.script)
+    executor.update_parameters(**Parameters.of(plan, job.root, name, after).values)
+    try:
+        job_id = str(executor.submit(task).job_id)
+    except (FailedJobError, FailedSubmissionError, OSError) as error:
+        raise MachineCannot(f"Slurm refuses the job: {_words(error)}") from None
+    for link in job.root.glob(".submission_file_*"):  # submitit's own way back to what it renamed
+        link.unlink()
+    submitted(job, SlurmJob(job_id=job_id, submitted=time.time(), after=after))
+    return job_id
+
+
+def _python(profile: Profile) -> str:
+    """The words before ``-m``. Signals are ignored until this project's code listens: one that came earlier would end
+    the task, and a job that ends inside its grace time is not requeued. Ignored, it is killed and requeued."""
+    words = shlex.join([*profile.launcher, profile.python or sys.executable])
+    return f"sh -c {shlex.quote(_IGNORING)} sh {words}"
+
+
+def _words(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line.removeprefix("sbatch: error: ") for line in lines if line.startswith(("sbatch:", "srun:", "slurm"))]
+    return "; ".join(said or [line for line in lines if line])
+
+
+def _profile(plan: Plan) -> Profile:
+    if plan.profile is None:
+        raise MachineCannot("this plan is for one machine, not for a cluster; plan it with --on PROFILE")
+    return plan.profile

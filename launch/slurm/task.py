@@ -1,0 +1,242 @@
+"""What runs in every srun task: a launcher of one rank. Rank 0's leads: it opens the attempt and judges its end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from rich.console import Console
+
+from biodist.config.core import core_differences
+from biodist.config.loading import load_recipe
+from biodist.config.profile import Profile
+from biodist.config.writing import recipe_yaml
+from biodist.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_MACHINE,
+    EXIT_STOPPED,
+    EXIT_USER,
+    BiodistError,
+    MachineCannot,
+    Problem,
+    UserError,
+)
+from biodist.plan.plan import Plan, read_plan, write_plan
+from biodist.run.durable import write_text
+from biodist.run.folder import AttemptFolder, JobFolder
+from biodist.run.lease import Lease
+from biodist.run.provenance import provenance
+from biodist.run.records import Failure, Result
+from launch.attempt_record import begin_record
+from launch.environment import worker_environment
+from launch.local import Outcome, first_failure_report, keep_record, worker_command
+from launch.progress import RunProgress
+from launch.ranks import Command, Ranks
+from launch.rendezvous import rendezvous
+from launch.requests import StopRequests
+from launch.slurm.comeback import bring_back, claimed
+from launch.slurm.life import Call, Life, await_call
+from launch.slurm.network import Probe, first_port, free_port, interface_towards, own_address, reach
+from launch.slurm.peers import Peers
+from launch.watching import Patience, Watching
+
+_CALL_PATIENCE_S = 300.0  # for the leader to find its lease free and open the attempt
+_LEADER_PATIENCE_S = 45.0  # for the leader to judge the end, once this task's rank has ended
+_PATIENCE = Patience(others_s=10.0, stacks_s=3.0)
+
+
+class Task:
+    """One srun task in one life of a job."""
+
+    def __init__(self, job: JobFolder, life: Life, environment: Mapping[str, str], again: Callable[[], int]):
+        """`again` is what a job that takes this one's place runs."""
+        self.job = job
+        self.life = life
+        self.environment = environment
+        self.again = again
+        self.plan = read_plan(job.plan)
+        self.console = Console(file=sys.stderr, highlight=False)
+
+    @property
+    def profile(self) -> Profile:
+        if self.plan.profile is None:
+            raise MachineCannot(f"{self.job.plan}: a plan for one machine, not for a cluster")
+        return self.plan.profile
+
+    def run(self, keep_failure: Callable[[], None]) -> int:
+        """Lives to the end and gives the exit code. `keep_failure` is called once a failed attempt has been judged."""
+        if self.life.world_size != self.plan.machine.world_size:
+            raise MachineCannot(
+                f"{self.life.name} has {self.life.world_size} tasks, but its plan is for "
+                f"{self.plan.machine.world_size}; submit again"
+            )
+        with StopRequests() as requests:
+            return self._lead(requests, keep_failure) if self.life.leads else self._follow(requests)
+
+    def say(self, line: str) -> None:
+        """A line in the job's log."""
+        self.console.print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}", markup=False, soft_wrap=True)
+
+    # ---- rank 0
+
+    def _lead(self, requests: StopRequests, keep_failure: Callable[[], None]) -> int:
+        call = self.job.call(self.life.job_id, self.life.restart)
+        call.parent.mkdir(exist_ok=True)
+        try:
+            if _finished(self.job):
+                self.say(f"the run in {self.job.run.root} is finished: nothing to do")
+                Call(exit_code=EXIT_DONE, why="finished").save(call)
+                return EXIT_DONE
+            with Lease.acquire(self.job.run, job=self.life.job_id) as lease:
+                outcome = self._open(lease, requests)
+                if outcome.exit_code == EXIT_FAILED:
+                    keep_failure()
+        except BiodistError as error:
+            if not call.exists():
+                Call(exit_code=error.exit_code, why=str(error)).save(call)
+            raise
+        if outcome.failure is not None:
+            self.say(first_failure_report(outcome))
+        if claimed(self.job, self.life):
+            bring_back(self.job, self.life, self.profile, outcome.exit_code, self.say, self.again)
+        return outcome.exit_code
+
+    def _open(self, lease: Lease, requests: StopRequests) -> Outcome:
+        """Opens the attempt, calls the others and lives it."""
+        plan, run = self.plan, self.job.run
+        _refuse_other_core(self.job, plan)
+        write_text(run.recipe, recipe_yaml(plan.recipe))
+        provenance({"data": plan.data.fingerprint}).save(run.provenance)
+        attempt = run.new_attempt()
+        write_plan(plan, attempt.plan)
+        self.say(
+            f"{self.life.name} on {', '.join(self.life.nodes)}: attempt {attempt.number} of {run.root}, "
+            f"{plan.machine.world_size} processes ({plan.machine.device}, {plan.strategy})"
+        )
+        for notice in plan.notices:
+            self.say(f"note: {notice}")
+        started = time.monotonic()
+        begin_record(attempt, plan, job=self.life.job_id, restart=self.life.restart, nodes=self.life.nodes)
+        code, failure, asked = EXIT_FAILED, None, None
+        try:
+            with self._meeting(attempt) as (address, probe):
+                call = Call(attempt=attempt.number, rendezvous=address, probe=probe, lease=lease.token)
+                call.save(self.job.call(self.life.job_id, self.life.restart))
+                with RunProgress(attempt, plan, self.console) as progress:
+
+                    def watch() -> None:
+                        if lease.lost.is_set():
+                            raise MachineCannot(f"{run.root}: another process has taken this run over")
+                        progress.watch()
+
+                    with self._watching(attempt, call, requests, watch) as following:
+                        code, failure = following.follow()
+                        asked = following.asked
+        finally:
+            keep_record(attempt, code, failure, self.say, asked)
+        return Outcome(code, failure, time.monotonic() - started)
+
+    @contextmanager
+    def _meeting(self, attempt: AttemptFolder) -> Iterator[tuple[str, str]]:
+        """Where the ranks meet, and where the leader answers other nodes: a file on one node, a port between nodes."""
+        if len(self.life.nodes) == 1:
+            with rendezvous(attempt) as address:
+                yield address, ""
+            return
+        host = own_address(self.profile.network_interface)
+        first, last = self.profile.rendezvous_ports
+        ports = range(first, last + 1)
+        start = first_port(self.life.job_id, self.life.restart, ports)
+        probe = free_port(host, ports, start)
+        with Probe(host, probe):
+            meeting = free_port(host, ports, start + 1)
+            yield f"tcp://{host}:{meeting}", f"{host}:{probe}"
+
+    # ---- every other rank
+
+    def _follow(self, requests: StopRequests) -> int:
+        call = await_call(self.job, self.life, _CALL_PATIENCE_S)
+        if call.exit_code is not None or call.attempt is None:
+            return EXIT_DONE if call.exit_code is None else call.exit_code
+        attempt = next(found for found in self.job.run.attempts() if found.number == call.attempt)
+        try:
+            if call.probe:
+                reach(call.probe, self.life.node, self.life.nodes[0])
+        except MachineCannot as error:
+            failure = Failure(
+                rank=self.life.rank, time=time.time(), kind="error", message=str(error), exit_code=error.exit_code
+            )
+            failure.save(attempt.failure(self.life.rank))
+            raise
+        with self._watching(attempt, call, requests, lambda: None) as following:
+            code, _ = following.follow()
+        self._stand_in(code)
+        return code
+
+    def _stand_in(self, code: int) -> None:
+        """Brings the job back when the leader is gone. The lowest task that is left comes first."""
+        claim = self.job.claim(self.life.job_id, self.life.restart)
+        until = time.monotonic() + _LEADER_PATIENCE_S + 2 * self.life.rank
+        while code in (EXIT_STOPPED, EXIT_FAILED) and time.monotonic() < until:
+            if claim.parent.is_dir() and any(found.name == claim.name for found in claim.parent.iterdir()):
+                return
+            time.sleep(0.5)
+        if code in (EXIT_STOPPED, EXIT_FAILED) and claimed(self.job, self.life):
+            self.say(f"rank 0's task is gone; rank {self.life.rank}'s stands in for it")
+            bring_back(self.job, self.life, self.profile, code, self.say, self.again)
+
+    # ---- the batch script, once srun has ended
+
+    def after(self, code: int) -> int:
+        """Brings back a job that no task could bring back: srun could not start them, or all of them are gone."""
+        if code != EXIT_DONE and claimed(self.job, self.life):
+            wish = code if code in (EXIT_USER, EXIT_MACHINE) else EXIT_FAILED
+            bring_back(self.job, self.life, self.profile, wish, self.say, self.again)
+        return code
+
+    # ---- both
+
+    @contextmanager
+    def _watching(
+        self, attempt: AttemptFolder, call: Call, requests: StopRequests, watch: Callable[[], None]
+    ) -> Iterator[Watching]:
+        life = self.life
+        argv = worker_command(attempt, self.plan, life.rank, call.rendezvous, call.lease, life.local_rank)
+        command = Command(life.rank, argv, attempt.log(life.rank))
+        with Ranks([command], self._worker_environment(call)) as own:
+            peers = Peers(own, attempt, life)
+            yield Watching(attempt, peers, requests, watch, self.say, _PATIENCE)
+
+    def _worker_environment(self, call: Call) -> dict[str, str]:
+        interface = self.profile.network_interface
+        if interface is None and call.probe:
+            interface = interface_towards(call.probe.rpartition(":")[0])
+        made = worker_environment(self.environment, self.plan.machine, interface)
+        return made | self._compile_caches() | self.profile.environment
+
+    def _compile_caches(self) -> dict[str, str]:
+        """A home folder over a network is slow to compile in, and its locks may not hold."""
+        if self.profile.scratch_folder is None:
+            return {}
+        user = self.environment.get("USER", str(os.getuid()))
+        scratch = self.profile.scratch_folder.replace("{job}", self.life.job_id).replace("{user}", user)
+        return {"TORCH_EXTENSIONS_DIR": f"{scratch}/torch_extensions", "TRITON_CACHE_DIR": f"{scratch}/triton"}
+
+
+def _finished(job: JobFolder) -> bool:
+    with suppress(OSError):
+        return Result.load(job.run.result).status == "finished"
+    return False
+
+
+def _refuse_other_core(job: JobFolder, plan: Plan) -> None:
+    if not job.run.recipe.exists():
+        return
+    theirs = load_recipe(str(job.run.recipe), check_files=False)
+    if differences := core_differences(theirs, plan.recipe):
+        do = "submit it into another folder with --run"
+        raise UserError(Problem(str(job.run.root), f"the run began with another recipe: {d}", do) for d in differences)
