@@ -5,7 +5,7 @@ usage: checkpoint.py --out FILE.jsonl [--markdown FILE.md] [--layers N] [--hidde
 A BERT of random weights with both Adam moments under ZeRO-2 in two processes; by default BERT-large (334 M parameters,
 4 GB of state). Saved by biodist (from the start to the rename: written, hashed, synced), by DeepSpeed's
 ``save_checkpoint`` with an fsync of every file and folder it wrote, and by ``dd conv=fsync`` from a checkpoint's files
-in the page cache, a process a file. Restored by biodist (every byte proven before, the state compared after) and by
+in the page cache, a process a file. Restored by biodist (every byte proven on the way, the state compared after) and by
 DeepSpeed, from the page cache and from the disk. The stall is a snapshot into memory that is there, against ``copy_``
 of the same bytes between two tensors, by as many threads.
 Every case is written to FILE.jsonl when it is done; the same command goes on with the repetitions that are not whole.

@@ -53,7 +53,7 @@ class State:
     folder: Path  # of all ranks
 
     def save_biodist(self, name: str = "biodist") -> None:
-        save(self.folder / name, self._moment(), self.training.share(), self.control, lambda: None)
+        save(self.folder / name, self._moment(), self.training.share(), self.control)
 
     def save_deepspeed(self) -> None:
         """And what makes it outlive a power cut: each rank syncs its own files, rank 0 the others and the folders."""

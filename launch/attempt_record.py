@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import time
 from typing import Literal
@@ -60,3 +61,9 @@ def end_record(
     )
     record.save(attempt.record)
     return record
+
+
+def remove_unfinished(attempt: AttemptFolder) -> None:
+    """What an attempt that was replaced had begun to write outside its own folder."""
+    for folder in attempt.unfinished():
+        shutil.rmtree(folder, ignore_errors=True)

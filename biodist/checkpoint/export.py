@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +14,29 @@ from biodist.checkpoint.shards import Entry, write_shard
 from biodist.run.durable import remove_tree
 
 
-def export(checkpoint: Checkpoint, encoder: Path, folder: Path) -> None:
+def export(
+    checkpoint: Checkpoint,
+    encoder: Path,
+    folder: Path,
+    staging: Path | None = None,
+    publishing: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> None:
     """Writes ``folder``: model.safetensors (weights in fp32, buffers) beside the config and tokenizer in ``encoder``.
 
-    ``from_pretrained`` loads it. The folder appears whole or not at all; one that is there is replaced.
+    ``from_pretrained`` loads it. The folder appears whole or not at all; one that is there is replaced. ``publishing``
+    is entered for that. ``staging``, on the same disk, is where it is made; by default beside ``folder``.
 
     Raises:
         OSError: the file system refused; an earlier folder is untouched.
     """
-    staging = folder.with_name(f".staging-{folder.name}")
+    staging = staging or folder.with_name(f".staging-{folder.name}")
     remove_tree(staging)
     try:
         shutil.copytree(encoder, staging)
         write_shard(staging / "model.safetensors", [*_weights(checkpoint), *_buffers(checkpoint)], {"format": "pt"})
-        remove_tree(folder)
-        staging.rename(folder)
+        with publishing():
+            remove_tree(folder)
+            staging.rename(folder)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

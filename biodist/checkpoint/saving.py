@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,11 +80,17 @@ class _Written:
     error: str | None = None
 
 
-def save(folder: Path, moment: Moment, share: Share, ranks: Ranks, may_publish: Callable[[], None]) -> Manifest:
+def save(
+    folder: Path,
+    moment: Moment,
+    share: Share,
+    ranks: Ranks,
+    publishing: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Manifest:
     """Writes one checkpoint of all ranks under ``folder`` and publishes it; every rank must call.
 
-    An error on any rank reaches all of them, so that none waits for another. ``may_publish`` is asked by rank 0 just
-    before the rename, and raises where this attempt may no longer write.
+    An error on any rank reaches all of them, so that none waits for another. Rank 0 enters
+    ``publishing`` for the rename, and it raises where this attempt may no longer write.
 
     Raises:
         RunFailed: a rank could not write its shard, or the shards are not the whole model; nothing was published, the
@@ -95,7 +102,7 @@ def save(folder: Path, moment: Moment, share: Share, ranks: Ranks, may_publish: 
     try:
         _refuse_unwritten(folder, moment.step, written)
         manifest = _manifest(moment, written)
-        _agree(ranks, lambda: _publish(folder, staging, manifest, may_publish) if ranks.rank == 0 else None)
+        _agree(ranks, lambda: _publish(folder, staging, manifest, publishing) if ranks.rank == 0 else None)
     except BaseException:
         if ranks.rank == 0:
             shutil.rmtree(staging, ignore_errors=True)
@@ -223,20 +230,22 @@ def _said(outline: Outline | None) -> str:
     return f"{'a frozen' if outline.frozen else 'a trained'} {outline.shape}" if outline else "none"
 
 
-def _publish(folder: Path, staging: Path, manifest: Manifest, may_publish: Callable[[], None]) -> None:
+def _publish(
+    folder: Path, staging: Path, manifest: Manifest, publishing: Callable[[], AbstractContextManager[object]]
+) -> None:
     final = folder / f"{PREFIX}{manifest.step:08d}"
     with (staging / NAME).open("w", encoding="utf-8") as file:
         file.write(manifest.text())
         file.flush()
         os.fsync(file.fileno())
     sync_folder(staging)
-    may_publish()
-    if final.exists():
-        if read_manifest(final) is not None and not problems_of(final):
-            shutil.rmtree(staging)  # the same step, saved before a kill: what is proven is not replaced
-            return
-        remove_checkpoint(final)
-    staging.rename(final)
+    with publishing():
+        if final.exists():
+            if read_manifest(final) is not None and not problems_of(final):
+                shutil.rmtree(staging)  # the same step, saved before a kill: what is proven is not replaced
+                return
+            remove_checkpoint(final)
+        staging.rename(final)
     sync_folder(folder)
 
 
@@ -251,7 +260,10 @@ def remove_staging(folder: Path) -> list[str]:
     """Deletes what dead attempts left unfinished; gives the names. Only for the holder of the run's lease."""
     stale = sorted(path for path in folder.glob(f"{STAGING}*")) if folder.is_dir() else []
     for path in stale:
-        shutil.rmtree(path)
+        # One rename first: an attempt that wakes up now finds its staging folder whole or not at all.
+        removed = path.with_name(f"{STAGING}removed-{path.name.removeprefix(STAGING)}")
+        path.rename(removed)
+        shutil.rmtree(removed)
     return [path.name for path in stale]
 
 

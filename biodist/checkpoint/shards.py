@@ -8,6 +8,8 @@ each range.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -15,8 +17,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import FileIO
+from mmap import mmap
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 import numpy as np
 from xxhash import xxh3_128
@@ -25,8 +29,11 @@ from biodist.checkpoint.manifest import ShardFile
 from biodist.errors import RunFailed
 
 CHUNK_BYTES = 16 * 2**20  # written at once
-BATCH_BYTES = 64 * 2**20  # hashed and sent to the disk at once: fewer hand-overs between threads than tensors
+ROOM_BYTES = 16 * 2**20  # hashed and sent to the disk at once
+BLOCK_BYTES = 4096  # what is written past the page cache begins and ends at a multiple of this
+AHEAD_BYTES = 64 * 2**20  # asked of the disk before they are read
 READ_BYTES = 2**20  # read at once: still in the processor's cache when it is hashed
+DIRECT = getattr(os, "O_DIRECT", 0)  # 0 where the system knows no such thing
 LENGTH_BYTES = 8  # of the header's length, at the start of a shard
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
@@ -67,19 +74,26 @@ def write_shard(path: Path, entries: Iterable[Entry], metadata: dict[str, str] |
         offset += entry.bytes
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
-    with path.open("wb") as file, ThreadPoolExecutor(1, "digest") as thread:
-        stream = _HashedStream(file, thread)
-        stream.put(len(encoded).to_bytes(LENGTH_BYTES, "little"))
-        stream.put(encoded)
-        for entry in entries:
-            before = stream.bytes
-            for chunk in entry.chunks():
-                stream.put(
-                    np.ascontiguousarray(chunk, chunk.dtype.newbyteorder("<")).data.cast("B") if chunk.size else b""
-                )
-            if stream.bytes - before != entry.bytes:
-                raise ValueError(f"{entry.name}: {stream.bytes - before} bytes where its shape says {entry.bytes}")
-        return stream.synced()
+    with ThreadPoolExecutor(1, "write") as thread:
+        stream = _HashedStream(path, thread)
+        try:
+            stream.put(memoryview(len(encoded).to_bytes(LENGTH_BYTES, "little") + encoded))
+            for entry in entries:
+                _put(stream, entry)
+            return stream.synced()
+        finally:
+            thread.shutdown()
+            stream.close()
+
+
+def _put(stream: _HashedStream, entry: Entry) -> None:
+    count = 0
+    for chunk in entry.chunks():
+        values = np.ascontiguousarray(chunk, chunk.dtype.newbyteorder("<"))
+        stream.put(values.data.cast("B") if values.size else memoryview(b""))
+        count += values.nbytes
+    if count != entry.bytes:
+        raise ValueError(f"{entry.name}: {count} bytes where its shape says {entry.bytes}")
 
 
 class _Digests:
@@ -101,51 +115,83 @@ class _Digests:
 
 
 class _HashedStream:
-    """A file that is hashed by a thread while it is written, and goes to the disk while more of it comes."""
+    """A file that is hashed while it is written, past the page cache where the file system allows it.
 
-    def __init__(self, file: BinaryIO, thread: ThreadPoolExecutor):
+    Through the cache every byte costs a page of memory and its cleaning, more of the processor than hashing does. What
+    is put is copied into one of two rooms; a full one is hashed here while a thread gives it to the disk.
+    """
+
+    def __init__(self, path: Path, thread: ThreadPoolExecutor):
         self.bytes = 0
-        self._file = file
+        self._file, self._direct = _open_to_write(path)
         self._thread = thread
         self._digests = _Digests()
-        self._hashing: Future[None] | None = None
-        self._batch: list[bytes | memoryview] = []  # written, not hashed yet
-        self._batch_start = 0
+        self._writing: Future[None] | None = None
+        self._rooms = [np.frombuffer(mmap(-1, ROOM_BYTES), np.uint8) for _ in range(2)]  # at the start of a page
+        self._filled = 0
 
-    def put(self, data: bytes | memoryview) -> None:
-        """Adds bytes, which must not change before `synced`."""
-        self._file.write(data)
-        self._batch.append(data)
-        self.bytes += len(data)
-        if self.bytes - self._batch_start >= BATCH_BYTES:
-            self._hand_on()
+    def put(self, data: memoryview) -> None:
+        """Adds bytes."""
+        values = np.frombuffer(data, np.uint8)
+        while len(values):
+            count = min(len(values), ROOM_BYTES - self._filled)
+            np.copyto(self._rooms[0][self._filled : self._filled + count], values[:count])
+            self._filled += count
+            values = values[count:]
+            if self._filled == ROOM_BYTES:
+                self._hand_on()
 
     def _hand_on(self) -> None:
-        """The batch to the thread, and to the disk.
+        room, count = self._rooms[0].data, self._filled
+        self._wait()
+        whole_blocks = -(-count // BLOCK_BYTES) * BLOCK_BYTES
+        self._writing = self._thread.submit(self._write, room[:whole_blocks], self.bytes)
+        self._digests.update(room[:count])
+        self.bytes += count
+        self._filled = 0
+        self._rooms.reverse()
 
-        Left alone, the system starts to write when memory is full of unwritten pages, and the disk idles until then.
-        Told that they are no longer needed in memory, Linux begins at once and does not wait.
-        """
-        if self._hashing is not None:
-            self._hashing.result()  # no more than one batch waits, so that a slow digest fills no memory
-        self._hashing = self._thread.submit(self._hash, self._batch)
-        self._file.flush()
-        if hasattr(os, "posix_fadvise"):
-            length = self.bytes - self._batch_start
-            os.posix_fadvise(self._file.fileno(), self._batch_start, length, os.POSIX_FADV_DONTNEED)
-        self._batch, self._batch_start = [], self.bytes
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
 
-    def _hash(self, batch: list[bytes | memoryview]) -> None:
-        for data in batch:
-            self._digests.update(data)
+    def _write(self, data: memoryview, at: int) -> None:
+        while data:
+            try:
+                count = os.pwrite(self._file, data, at)
+            except OSError as error:
+                if error.errno != errno.EINVAL or not self._direct:
+                    raise
+                self._direct = False  # opened so, but not written so
+                fcntl.fcntl(self._file, fcntl.F_SETFL, fcntl.fcntl(self._file, fcntl.F_GETFL) & ~os.O_DIRECT)
+                continue
+            if not self._direct and hasattr(os, "posix_fadvise"):  # Linux begins to write at once, and does not wait
+                os.posix_fadvise(self._file, at, count, os.POSIX_FADV_DONTNEED)
+            data, at = data[count:], at + count
 
     def synced(self) -> ShardFile:
         """Waits for disk and digest."""
-        self._hand_on()
-        os.fsync(self._file.fileno())
-        if self._hashing is not None:
-            self._hashing.result()
+        if self._filled:
+            self._hand_on()
+        self._wait()
+        os.ftruncate(self._file, self.bytes)  # the last block was written whole
+        os.fsync(self._file)
         return self._digests.result()
+
+    def close(self) -> None:
+        """When the thread has nothing more to write."""
+        os.close(self._file)
+
+
+def _open_to_write(path: Path) -> tuple[int, bool]:
+    """A new file, and whether it is written past the page cache."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    try:
+        return os.open(path, flags | DIRECT, 0o666), bool(DIRECT)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return os.open(path, flags, 0o666), False
 
 
 @dataclass(frozen=True)
@@ -203,12 +249,13 @@ def read_into(path: Path, targets: Sequence[Target]) -> Iterator[tuple[int, memo
 
     Raises:
         OSError: the system cannot read it.
-        RunFailed: the file ends inside a target.
+        RunFailed: the file ends inside a target; the message is without the path.
     """
     with path.open("rb", buffering=0) as file:
+        reader = _Reader(file)
         for number in _in_order(targets):
-            file.seek(targets[number].start)
-            yield from ((number, piece) for piece in _pieces(file, targets[number].into))
+            reader.go_to(targets[number].start)
+            yield from ((number, piece) for piece in reader.fill(targets[number].into))
 
 
 def read_proving(path: Path, targets: Sequence[Target], expected: ShardFile) -> Iterator[tuple[int, memoryview]]:
@@ -216,7 +263,7 @@ def read_proving(path: Path, targets: Sequence[Target], expected: ShardFile) -> 
 
     Raises:
         OSError: the system cannot read it.
-        RunFailed: its size or its digest is not the expected one; the message is what is wrong, without the path.
+        RunFailed: its size or its digest is not the expected one; the message is without the path.
     """
     name, digest, promised = (
         ("XXH3", xxh3_128(), expected.xxh3) if expected.xxh3 else ("SHA-256", hashlib.sha256(), expected.sha256)
@@ -224,14 +271,15 @@ def read_proving(path: Path, targets: Sequence[Target], expected: ShardFile) -> 
     with path.open("rb", buffering=0) as file:
         if (size := os.fstat(file.fileno()).st_size) != expected.bytes:
             raise RunFailed(f"{size} bytes, the manifest says {expected.bytes}")
-        at = 0
+        reader = _Reader(file)
         for number in _in_order(targets):
-            _pass_over(file, targets[number].start - at, digest.update)
-            for piece in _pieces(file, targets[number].into):
+            for piece in reader.pass_over(targets[number].start):
+                digest.update(piece)
+            for piece in reader.fill(targets[number].into):
                 digest.update(piece)
                 yield number, piece
-            at = targets[number].stop
-        _pass_over(file, expected.bytes - at, digest.update)
+        for piece in reader.pass_over(expected.bytes):
+            digest.update(piece)
         if digest.hexdigest() != promised:
             raise RunFailed(f"its {name} is not the manifest's")
 
@@ -240,25 +288,38 @@ def _in_order(targets: Sequence[Target]) -> list[int]:
     return sorted(range(len(targets)), key=lambda number: targets[number].start)
 
 
-def _pieces(file: BinaryIO, into: memoryview) -> Iterator[memoryview]:
-    """Fills ``into`` from where the file stands."""
-    at = 0
-    while at < len(into):
-        count = file.readinto(into[at : at + READ_BYTES])  # type: ignore[attr-defined]
-        if not count:
-            raise RunFailed("it ends too early")
-        yield into[at : at + count]
-        at += count
+class _Reader:
+    """A file read from front to back; the disk is asked for bytes ahead of their turn, and does not wait for us."""
 
+    def __init__(self, file: FileIO):
+        self._file = file
+        self._at = self._asked = 0
 
-def _pass_over(file: BinaryIO, count: int, digest: Callable[[bytes], None]) -> None:
-    """Hashes the next bytes, which nobody wants."""
-    while count > 0:
-        data = file.read(min(count, READ_BYTES))
-        if not data:
-            raise RunFailed("it ends too early")
-        digest(data)
-        count -= len(data)
+    def go_to(self, place: int) -> None:
+        self._at = self._file.seek(place)
+
+    def fill(self, into: memoryview) -> Iterator[memoryview]:
+        """Fills ``into`` with the next bytes, a piece at a time. Raises RunFailed where the file ends."""
+        filled = 0
+        while filled < len(into):
+            self._ask_ahead()
+            if not (count := self._file.readinto(into[filled : filled + READ_BYTES])):
+                raise RunFailed("it ends too early")
+            yield into[filled : filled + count]
+            filled += count
+            self._at += count
+
+    def pass_over(self, place: int) -> Iterator[memoryview]:
+        """The bytes up to ``place``, which nobody wants."""
+        room = memoryview(bytearray(min(READ_BYTES, max(0, place - self._at))))
+        while self._at < place:
+            yield from self.fill(room[: place - self._at])
+
+    def _ask_ahead(self) -> None:
+        if hasattr(os, "posix_fadvise") and self._at + AHEAD_BYTES // 2 >= self._asked:
+            start = max(self._asked, self._at)
+            os.posix_fadvise(self._file.fileno(), start, AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+            self._asked = start + AHEAD_BYTES
 
 
 def file_digest(path: Path) -> ShardFile:

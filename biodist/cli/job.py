@@ -23,7 +23,7 @@ class JobTask:
         from biodist.cli.train import keep_failure
 
         # submitit would write the result of every task beside the script; the run's folder says all of it.
-        sys.exit(self._ending(lambda task: task.run(lambda: keep_failure(task.job.run))))
+        sys.exit(self._ending(lambda task: task.run(lambda publishing: keep_failure(task.job.run, publishing))))
 
     def after(self, code: int) -> int:
         """What the batch script calls when srun has ended with `code`; gives the code."""

@@ -13,8 +13,8 @@ from biodist.cli.say import err, out
 from biodist.errors import EXIT_DONE, BiodistError, MachineCannot, Problem, UserError
 
 if TYPE_CHECKING:
-    from biodist.cli.prepare import Prepared
-    from biodist.plan.plan import Plan
+    from biodist.config.recipe import Recipe
+    from biodist.plan.plan import Plan, Rehearsal
     from biodist.run.folder import JobFolder, RunFolder
 
 
@@ -28,10 +28,19 @@ def submit(
     run: Annotated[Optional[Path], typer.Option(help="Run folder; runs/<name>-<core> when not given.")] = None,  # noqa: UP045
     nodes: Annotated[Optional[int], typer.Option(min=1, help="Nodes; the profile's when not given.")] = None,  # noqa: UP045
     nproc: Annotated[Optional[int], typer.Option(min=1, help="Processes on a node; the profile's.")] = None,  # noqa: UP045
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="A few steps, killed and resumed; then a verdict.")
+    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="With --rehearse: keep its two runs.")] = False,
 ) -> None:
     """Submits a recipe to a Slurm cluster. It is requeued when preempted, and goes on where it was saved."""
+    from biodist.cli.rehearse import refuse_keep, rehearse_on_cluster
+
     if not on:
         raise UserError(Problem("--on", "names no profile", "`biodist profiles` lists them; or use `biodist train`"))
+    if rehearse:
+        raise typer.Exit(rehearse_on_cluster(recipe, tuple(overrides or ()), run, on, nodes, nproc, keep))
+    refuse_keep(keep)
     raise typer.Exit(submit_recipe(recipe, tuple(overrides or ()), run, on, nodes, nproc))
 
 
@@ -56,8 +65,28 @@ def submit_recipe(
     name: str, overrides: tuple[str, ...], root: Path | None, on: str, nodes: int | None, nproc: int | None
 ) -> int:
     """What ``biodist submit`` and ``biodist resume --on`` do; gives the exit code."""
+    from biodist.cli.train import say_finished
+
+    folder, submitted = submit_run(name, overrides, root, on, nodes, nproc)
+    if submitted is None:
+        say_finished(folder, None)
+    else:
+        _say_submitted(folder, *submitted)
+    return EXIT_DONE
+
+
+def submit_run(
+    name: str,
+    overrides: tuple[str, ...],
+    root: Path | None,
+    on: str,
+    nodes: int | None,
+    nproc: int | None,
+    rehearsal: Rehearsal | None = None,
+) -> tuple[RunFolder, tuple[Plan, str] | None]:
+    """From the recipe to the job: gives what was submitted and its number, or None where the run is finished."""
     from biodist.cli.prepare import prepare
-    from biodist.cli.train import is_finished, refuse_other_core, refuse_small_disk, say_finished
+    from biodist.cli.train import is_finished, refuse_other_core, refuse_small_disk
     from biodist.config.core import core_digest
     from biodist.config.loading import load_recipe
     from biodist.run.folder import RunFolder, run_root
@@ -69,23 +98,22 @@ def submit_recipe(
     folder = RunFolder.prepare(root, recipe.data.sensitive) if there else RunFolder(root.absolute())
     refuse_other_core(folder, recipe)
     if is_finished(folder):
-        say_finished(folder, None)
-        return EXIT_DONE
+        return folder, None
     wish = _Wish(name, overrides, on, nodes, nproc)
     prepared = prepare(name, overrides, nproc, "auto", wish.command(folder.root), on=on, nodes=nodes)
-    refuse_small_disk(folder, prepared.plan)
-    refuse_limits(prepared.plan)
+    plan = prepared.plan.model_copy(update={"rehearsal": rehearsal})
+    refuse_small_disk(folder, plan)
+    refuse_limits(plan)
     RunFolder.prepare(root, recipe.data.sensitive)
     try:
         with Lease.acquire(folder):
             refuse_living_job(folder)
-            job_id = _submit(folder, prepared, wish)
+            job_id = _submit(folder, prepared.recipe, plan, wish)
     except BiodistError:
         if not there:
             _remove_untouched(folder)
         raise
-    _say_submitted(folder, prepared.plan, job_id)
-    return EXIT_DONE
+    return folder, (plan, job_id)
 
 
 def refuse_limits(plan: Plan) -> None:
@@ -130,11 +158,10 @@ def refuse_living_job(folder: RunFolder) -> None:
                 )
 
 
-def _submit(folder: RunFolder, prepared: Prepared, wish: _Wish) -> str:
+def _submit(folder: RunFolder, recipe: Recipe, plan: Plan, wish: _Wish) -> str:
     from biodist.config.writing import recipe_yaml
     from biodist.run.durable import write_text
 
-    plan = prepared.plan
     job = folder.new_job()
     try:
         _write(job, plan, wish)
@@ -143,7 +170,7 @@ def _submit(folder: RunFolder, prepared: Prepared, wish: _Wish) -> str:
         _remove(job)
         raise
     if not folder.recipe.exists():
-        write_text(folder.recipe, recipe_yaml(prepared.recipe))
+        write_text(folder.recipe, recipe_yaml(recipe))
     return job_id
 
 

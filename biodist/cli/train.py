@@ -14,9 +14,8 @@ from biodist.cli.say import err, out
 from biodist.errors import EXIT_DONE, EXIT_STOPPED, BiodistError, MachineCannot, Problem, UserError
 
 if TYPE_CHECKING:
-    from biodist.cli.prepare import Prepared
     from biodist.config.recipe import Recipe
-    from biodist.plan.plan import Plan
+    from biodist.plan.plan import Plan, Rehearsal
     from biodist.run.folder import AttemptFolder, RunFolder
     from biodist.run.lease import Lease
     from launch.local import Outcome
@@ -32,8 +31,17 @@ def train(
     run: Annotated[Path | None, typer.Option(help="Run folder; runs/<name>-<core> when not given.")] = None,
     nproc: Annotated[int | None, typer.Option(min=1, help="Processes; the number of GPUs, or 1.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="A few steps, killed and resumed; then a verdict.")
+    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="With --rehearse: keep its two runs.")] = False,
 ) -> None:
     """Trains a recipe on this machine. On an unfinished run's folder it resumes; on a finished one it says so."""
+    from biodist.cli.rehearse import refuse_keep, rehearse_here
+
+    if rehearse:
+        raise typer.Exit(rehearse_here(recipe, tuple(overrides or ()), run, nproc, device, keep))
+    refuse_keep(keep)
     raise typer.Exit(train_recipe(recipe, tuple(overrides or ()), run, nproc, device))
 
 
@@ -49,6 +57,22 @@ def train_recipe(
 
     ``baselines`` are scores of other taggers on the same test split, asked for when there is a table to show.
     """
+    folder, outcome = live_attempt(name, overrides, root, nproc, device)
+    if outcome is None:
+        say_finished(folder, baselines)
+        return EXIT_DONE
+    return _conclude(folder, outcome, baselines)
+
+
+def live_attempt(
+    name: str,
+    overrides: tuple[str, ...],
+    root: Path | None,
+    nproc: int | None,
+    device: str,
+    rehearsal: Rehearsal | None = None,
+) -> tuple[RunFolder, Outcome | None]:
+    """One attempt of a run, from the recipe to its end. No outcome: the run was finished already."""
     from biodist.cli.early_stop import early_stop
     from biodist.cli.prepare import prepare
     from biodist.config.core import core_digest
@@ -63,19 +87,17 @@ def train_recipe(
     folder = RunFolder.prepare(root, sensitive) if root.exists() else RunFolder(root.absolute())
     refuse_other_core(folder, recipe)
     if is_finished(folder):
-        say_finished(folder, baselines)
-        return EXIT_DONE
+        return folder, None
     with early_stop():
         prepared = prepare(name, overrides, nproc, device, _command(folder, name, overrides, nproc, device))
-        refuse_small_disk(folder, prepared.plan)
+        plan = prepared.plan.model_copy(update={"rehearsal": rehearsal})
+        refuse_small_disk(folder, plan)
         RunFolder.prepare(root, sensitive)
         with Lease.acquire(folder) as lease:
             refuse_other_core(folder, recipe)  # another command may have begun or ended here in the meantime
             if is_finished(folder):
-                say_finished(folder, baselines)
-                return EXIT_DONE
-            outcome = _attempt(folder, lease, prepared)
-    return _conclude(folder, outcome, baselines)
+                return folder, None
+            return folder, _attempt(folder, lease, prepared.recipe, plan)
 
 
 def _command(
@@ -87,15 +109,15 @@ def _command(
     return command + (("--device", device) if device != "auto" else ())
 
 
-def _attempt(folder: RunFolder, lease: Lease, prepared: Prepared) -> Outcome:
+def _attempt(folder: RunFolder, lease: Lease, recipe: Recipe, plan: Plan) -> Outcome:
     from biodist.run.lease import Replaced
+    from launch.attempt_record import remove_unfinished
     from launch.local import run_attempt
     from launch.progress import RunProgress
 
-    plan = prepared.plan
     for notice in plan.notices:
         err.print(f"note: {notice}")
-    attempt = _open_attempt(folder, lease, prepared.recipe, plan)
+    attempt = _open_attempt(folder, lease, recipe, plan)
     fence = lease.fence(attempt)
     earlier = attempt.number - 1
     err.print(
@@ -116,8 +138,7 @@ def _attempt(folder: RunFolder, lease: Lease, prepared: Prepared) -> Outcome:
             if outcome.failure:
                 fence.check()  # of a run that was taken over in the meantime, that is what there is to say
         except Replaced:
-            for unfinished in attempt.unfinished():
-                shutil.rmtree(unfinished, ignore_errors=True)
+            remove_unfinished(attempt)
             raise
     if outcome.failure:
         keep_failure(folder, fence.hold)

@@ -6,6 +6,7 @@ counts and lengths are read into memory when a split is opened.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -164,6 +165,18 @@ class SampleStore:
         if found != (counted.samples, counted.windows, counted.tokens, counted.targets):
             raise StoreDamaged(f"{split_file(Path(index.store), split)}: holds other counts than its index")
         return store
+
+    def first(self, samples: int) -> SampleStore:
+        """The split as if it ended after so many samples; all of it where there are no more."""
+        part = copy.copy(self)
+        part.samples = min(samples, self.samples)
+        part.windows = int(self.first_window[part.samples])
+        part.first_window = self.first_window[: part.samples + 1]
+        part.sample_of, part.lengths, part.targets = (
+            array[: part.windows] for array in (self.sample_of, self.lengths, self.targets)
+        )
+        part.words = self.words[: part.samples]
+        return part
 
     def window(self, number: int) -> Window:
         """One window; its arrays are read-only views of the file."""

@@ -93,6 +93,17 @@ class DiskPlan(Section):
     model: int  # the exported folder
 
 
+REHEARSED_KILL = "killed by the rehearsal"
+"""The phase that a rank names before it kills itself, as its rehearsal says."""
+
+
+class Rehearsal(Section):
+    """What a rehearsal does otherwise than the run it is for; its few steps are in its recipe."""
+
+    score_samples: int  # each scored split is cut to so many first samples
+    kill_step: int | None = None  # once, the last rank kills itself after it; None: nobody does
+
+
 class Plan(Section):
     """Everything a worker needs; written to ``attempts/NNNN/plan.json`` before anything starts."""
 
@@ -113,6 +124,7 @@ class Plan(Section):
     command: tuple[str, ...]  # what a person types to run exactly this
     notices: tuple[str, ...] = ()  # what the machine lacks and was replaced, by which rule
     profile: Profile | None = None  # of the cluster; None on one's own machine
+    rehearsal: Rehearsal | None = None  # None: the run itself
 
 
 def write_plan(plan: Plan, path: Path) -> None:

@@ -209,11 +209,6 @@ class Fence:
         return f"attempt {later.number} had taken this run over, and has let go of it"
 
 
-def check(run: RunFolder, token: str) -> None:
-    """What a worker calls before it publishes. Raises MachineCannot when its attempt no longer holds the run."""
-    Fence(run, 0, token).check()
-
-
 def holder_of(run: RunFolder) -> LeaseRecord | None:
     """Who holds the run, or held it when it was killed. Raises MachineCannot when `lease.json` is damaged."""
     return _read(run)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +16,10 @@ from transformers import PreTrainedModel
 from biodist.checkpoint.export import export
 from biodist.data.store import SampleStore
 from biodist.errors import EXIT_DONE, EXIT_STOPPED, RunFailed
-from biodist.plan.plan import Plan
-from biodist.run.durable import remove_tree
+from biodist.plan.plan import REHEARSED_KILL, Plan
+from biodist.run.durable import read_json_lines, remove_tree
 from biodist.run.folder import AttemptFolder
+from biodist.run.lease import Fence
 from biodist.run.records import Result
 from biodist.tasks.choice import task_of
 from biodist.tasks.protocol import Task
@@ -52,6 +55,7 @@ class Attempt:
     saver: Saver
     stop: StopFlag
     watchdog: Watchdog
+    fence: Fence
 
     def live(self) -> int:
         """Trains to the end or to a wish to stop; gives the exit code."""
@@ -82,6 +86,7 @@ class Attempt:
             self._score_if_due(done)  # a kill can fall between a save and its scoring
         for result in self._steps(done):
             self.recorder.step(result)
+            self._kill_if_rehearsed(result.step)
             if result.stop or self._saves_at(result.step):
                 self.watchdog.beat(f"saving step {result.step}")
                 self.saver.save(result.step)
@@ -112,6 +117,17 @@ class Attempt:
         """A step that is scored is saved before: the best one can then be kept, and its model made from it."""
         every = self.plan.recipe.checkpoint.every_steps
         return step % every == 0 or step == self.plan.batch.total_steps or self._scores_at(step)
+
+    def _kill_if_rehearsed(self, step: int) -> None:
+        """A rehearsal loses its last rank once, while the others go on: as a run does whose node is lost."""
+        rehearsal, rank = self.plan.rehearsal, self.control.rank
+        if rehearsal is None or step != rehearsal.kill_step or rank != self.control.world_size - 1:
+            return
+        earlier = (read_json_lines(attempt.events(rank)) for attempt in self.folder.run.attempts())
+        if not any(event.get("name") == REHEARSED_KILL for events in earlier for event in events):
+            self.recorder.phase(REHEARSED_KILL, step=step)
+            print(f"rehearsal: rank {rank} kills itself after step {step}, as planned", flush=True)  # noqa: T201
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def _score_if_due(self, step: int) -> None:
         if self._scores_at(step) and not self.control.share(self.recorder.scored(step)):
@@ -149,7 +165,7 @@ class Attempt:
         self.watchdog.beat("exporting the model")
         if self.control.rank == 0:
             folder = self.folder.run
-            export(checkpoint, folder.encoder, folder.model)
+            export(checkpoint, folder.encoder, folder.model, self.folder.model_staging, self.fence.hold)
             self.recorder.finished(total)
             self.recorder.sync()
             self._write_result("finished", total, last.weights_sha256(), best, metrics)
@@ -187,7 +203,8 @@ class Attempt:
             micro_batches=self._micro_batches(),
             metrics=metrics,
         )
-        result.save(self.folder.run.result)
+        with self.fence.hold():
+            result.save(self.folder.run.result)
 
 
 def run_attempt(placement: Placement, plan: Plan, control: Control, stop: StopFlag, watchdog: Watchdog) -> int:
@@ -198,13 +215,14 @@ def run_attempt(placement: Placement, plan: Plan, control: Control, stop: StopFl
         _same_plan(plan, control)
         exact_arithmetic(plan.machine.device)
         recorder.phase("opening the data")
-        stores = {split: SampleStore.open(plan.data, split) for split in plan.data.splits}
+        stores = {split: _opened(plan, split) for split in plan.data.splits}
         recorder.phase("building the model")
         watchdog.beat("building the model")
         task = task_of(plan)
         model = build_model(plan, task)
         if placement.leads:
-            _keep_encoder(folder.run.encoder, Path(plan.data.tokenizer), model)
+            with placement.fence.hold():
+                _keep_encoder(folder.run.encoder, Path(plan.data.tokenizer), model)
         if plan.zero_stage and plan.machine.device == "cpu":
             watchdog.beat("compiling DeepSpeed's CPU collective")
             build_collective(recorder.phase)
@@ -215,10 +233,17 @@ def run_attempt(placement: Placement, plan: Plan, control: Control, stop: StopFl
         engine = Engine(model, plan, placement)
         collator = collator_of(plan, model)
         saver = Saver(folder, engine, control, placement, recorder)
-        attempt = Attempt(folder, plan, task, engine, collator, stores, control, recorder, saver, stop, watchdog)
+        fence = placement.fence
+        attempt = Attempt(folder, plan, task, engine, collator, stores, control, recorder, saver, stop, watchdog, fence)
         return attempt.live()
     finally:
         recorder.close()
+
+
+def _opened(plan: Plan, split: str) -> SampleStore:
+    """A split; of one that is scored, a rehearsal's slice."""
+    store = SampleStore.open(plan.data, split)
+    return store.first(plan.rehearsal.score_samples) if plan.rehearsal and split in (VALIDATION, TEST) else store
 
 
 def _same_plan(plan: Plan, control: Control) -> None:

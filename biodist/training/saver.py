@@ -14,7 +14,6 @@ from biodist.checkpoint.retention import kept_steps
 from biodist.checkpoint.saving import Moment, remove_checkpoint, remove_staging, save
 from biodist.errors import RunFailed
 from biodist.run.folder import AttemptFolder
-from biodist.run.lease import check
 from biodist.training.engine import Engine
 from biodist.training.group import Control
 from biodist.training.placement import Placement
@@ -37,7 +36,7 @@ class Saver:
         self._plan = engine.plan
         self._control = control
         self._writers = control.twin()
-        self._lease = placement.lease
+        self._fence = placement.fence
         self._recorder = recorder
         optimizer = engine.zero_optimizer or engine.optimizer.optimizer
         self._state: TrainingState = training_state(
@@ -61,7 +60,10 @@ class Saver:
             UserError: the checkpoint is of another recipe or other data.
         """
         folder = self._run.checkpoints
-        stale = self._sweep() if self._control.rank == 0 else []
+        stale: list[str] = []
+        if self._control.rank == 0:
+            with self._fence.hold():
+                stale = self._sweep()
         found = load_newest(folder, self._state, self._control, self._accept)
         for problem in (*(f"removed unfinished {name}" for name in stale), *found.passed_over):
             self._recorder.phase("passing over a checkpoint", problem=problem)
@@ -80,6 +82,8 @@ class Saver:
             RunFailed: the one before could not be written.
         """
         self.settle(step)
+        if self._control.rank == 0:
+            self._fence.check()  # a replaced attempt does not even begin one
         began = time.perf_counter()
         self._recorder.sync()
         self._recorder.phase("saving", step=step)
@@ -96,7 +100,7 @@ class Saver:
         if asynchronous := self._plan.recipe.checkpoint.asynchronous:
             share = self._snapshot.take(share)
         folder, writers = self._run.checkpoints, self._writers
-        self._background.start(lambda: save(folder, moment, share, writers, self._may_publish))
+        self._background.start(lambda: save(folder, moment, share, writers, self._fence.hold))
         self._stall_s = time.perf_counter() - began
         if not asynchronous:  # nobody changes the live state before it is written
             self.settle(step)
@@ -118,8 +122,9 @@ class Saver:
         self._retain()
 
     def _retain(self) -> None:
-        if self._control.rank == 0:
-            self._may_publish()
+        if self._control.rank != 0:
+            return
+        with self._fence.hold():
             there = checkpoints_in(self._run.checkpoints)
             kept = kept_steps([c.step for c in there], self._recorder.best_steps(), self._plan.recipe.checkpoint)
             for checkpoint in there:
@@ -158,16 +163,16 @@ class Saver:
         for path in (*half, *(attempt.rendezvous for attempt in earlier)):
             if not path.name.startswith(f".{self._run.lease.name}."):
                 path.unlink(missing_ok=True)
+        for attempt in earlier:
+            remove_staging(attempt.root)
         return remove_staging(self._run.checkpoints)
-
-    def _may_publish(self) -> None:
-        if self._lease:
-            check(self._run, self._lease)
 
     def _drop_damaged(self, resumed: int) -> None:
         """Folders newer than the step resumed from did not verify: training will make them anew. An older one without
         a manifest was being deleted when its attempt died."""
-        if self._control.rank == 0:
+        if self._control.rank != 0:
+            return
+        with self._fence.hold():
             for path in folders_in(self._run.checkpoints):
                 if path.name > self._run.checkpoint(resumed).name or not (path / MANIFEST).exists():
                     remove_checkpoint(path)

@@ -15,6 +15,7 @@ from biodist.errors import MachineCannot
 
 _ANSWER = b"biodist"
 _TRY_S = 15.0
+_PORTS_OF_A_JOB = 64
 
 
 def own_address(interface: str | None) -> str:
@@ -115,9 +116,13 @@ def _received(connection: socket.socket, size: int) -> bytes:
 
 
 def first_port(job_id: str, restart: int, ports: range) -> int:
-    """Where the search for a port begins: two jobs on one node should not try the same one."""
+    """Where the search for a port begins: two jobs on one node should not try the same one.
+
+    Jobs of neighbouring numbers start together, and a port is free from the search until rank 0 listens: were they
+    close, one that finds its first port taken would take the other's.
+    """
     digits = int("".join(filter(str.isdigit, job_id)) or secrets.randbelow(1 << 16))
-    return (digits * 2 + restart * 2) % len(ports)
+    return (digits * _PORTS_OF_A_JOB + restart * 2 % _PORTS_OF_A_JOB) % len(ports)
 
 
 def _address_of(interface: str) -> str:

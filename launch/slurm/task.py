@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from rich.console import Console
 
@@ -28,10 +28,10 @@ from biodist.errors import (
 from biodist.plan.plan import Plan, read_plan, write_plan
 from biodist.run.durable import write_text
 from biodist.run.folder import AttemptFolder, JobFolder
-from biodist.run.lease import Lease
+from biodist.run.lease import Lease, Replaced
 from biodist.run.provenance import provenance
 from biodist.run.records import Failure, Result
-from launch.attempt_record import begin_record
+from launch.attempt_record import begin_record, remove_unfinished
 from launch.environment import worker_environment
 from launch.local import Outcome, first_failure_report, keep_record, worker_command
 from launch.progress import RunProgress
@@ -45,8 +45,13 @@ from launch.slurm.peers import Peers
 from launch.watching import Patience, Watching
 
 _CALL_PATIENCE_S = 300.0  # for the leader to find its lease free and open the attempt
+_LEASE_PATIENCE_S = 90.0  # a holder that is gone lets go after 60 s without a heartbeat
 _LEADER_PATIENCE_S = 45.0  # for the leader to judge the end, once this task's rank has ended
 _PATIENCE = Patience(others_s=10.0, stacks_s=3.0)
+
+
+Publishing = Callable[[], AbstractContextManager[object]]
+KeepFailure = Callable[[Publishing], None]
 
 
 class Task:
@@ -67,8 +72,11 @@ class Task:
             raise MachineCannot(f"{self.job.plan}: a plan for one machine, not for a cluster")
         return self.plan.profile
 
-    def run(self, keep_failure: Callable[[], None]) -> int:
-        """Lives to the end and gives the exit code. `keep_failure` is called once a failed attempt has been judged."""
+    def run(self, keep_failure: KeepFailure) -> int:
+        """Lives to the end and gives the exit code.
+
+        `keep_failure` is called once a failed attempt has been judged, with what to enter to write to the run.
+        """
         if self.life.world_size != self.plan.machine.world_size:
             raise MachineCannot(
                 f"{self.life.name} has {self.life.world_size} tasks, but its plan is for "
@@ -83,7 +91,7 @@ class Task:
 
     # ---- rank 0
 
-    def _lead(self, requests: StopRequests, keep_failure: Callable[[], None]) -> int:
+    def _lead(self, requests: StopRequests, keep_failure: KeepFailure) -> int:
         call = self.job.call(self.life.job_id, self.life.restart)
         call.parent.mkdir(exist_ok=True)
         try:
@@ -91,10 +99,8 @@ class Task:
                 self.say(f"the run in {self.job.run.root} is finished: nothing to do")
                 Call(exit_code=EXIT_DONE, why="finished").save(call)
                 return EXIT_DONE
-            with Lease.acquire(self.job.run, job=self.life.job_id) as lease:
-                outcome = self._open(lease, requests)
-                if outcome.exit_code == EXIT_FAILED:
-                    keep_failure()
+            with self._lease() as lease:
+                outcome = self._open(lease, requests, keep_failure)
         except BiodistError as error:
             if not call.exists():
                 Call(exit_code=error.exit_code, why=str(error)).save(call)
@@ -105,14 +111,24 @@ class Task:
             bring_back(self.job, self.life, self.profile, outcome.exit_code, self.say, self.again)
         return outcome.exit_code
 
-    def _open(self, lease: Lease, requests: StopRequests) -> Outcome:
+    def _lease(self) -> Lease:
+        """Another life of this job is known to be over; any other holder is waited for."""
+        life = self.life
+        return Lease.acquire(
+            self.job.run, job=life.job_id, restart=life.restart, wait_s=_LEASE_PATIENCE_S, say=self.say
+        )
+
+    def _open(self, lease: Lease, requests: StopRequests, keep_failure: KeepFailure) -> Outcome:
         """Opens the attempt, calls the others and lives it."""
         plan, run = self.plan, self.job.run
         _refuse_other_core(self.job, plan)
-        write_text(run.recipe, recipe_yaml(plan.recipe))
-        provenance({"data": plan.data.fingerprint}).save(run.provenance)
-        attempt = run.new_attempt()
-        write_plan(plan, attempt.plan)
+        versions = provenance({"data": plan.data.fingerprint})
+        with lease.fence().hold():
+            write_text(run.recipe, recipe_yaml(plan.recipe))
+            versions.save(run.provenance)
+            attempt = run.new_attempt()
+            write_plan(plan, attempt.plan)
+        fence = lease.fence(attempt)
         self.say(
             f"{self.life.name} on {', '.join(self.life.nodes)}: attempt {attempt.number} of {run.root}, "
             f"{plan.machine.world_size} processes ({plan.machine.device}, {plan.strategy})"
@@ -130,14 +146,19 @@ class Task:
 
                     def watch() -> None:
                         if lease.lost.is_set():
-                            raise MachineCannot(f"{run.root}: another process has taken this run over")
+                            fence.check()
                         progress.watch()
 
                     with self._watching(attempt, call, requests, watch) as following:
                         code, failure = following.follow()
                         asked = following.asked
+        except Replaced:
+            remove_unfinished(attempt)
+            raise
         finally:
             keep_record(attempt, code, failure, self.say, asked)
+        if failure is not None:
+            keep_failure(fence.hold)
         return Outcome(code, failure, time.monotonic() - started)
 
     @contextmanager

@@ -52,17 +52,19 @@ def start(command: tuple[str, ...], folder: StateFolder, log: Path, place: Path)
 def kill(find: Callable[[], set[int]], limit_s: float = 20) -> None:
     """Kills what ``find`` finds until it finds nothing more: what was about to start is found the next time.
 
-    Raises Refusal when something is still there after ``limit_s`` seconds."""
+    All are stopped before one is killed: a step daemon that outlived its task by a moment would tell the controller of
+    a failure, where a lost node is silent. Raises Refusal when something is still there after ``limit_s`` seconds."""
     deadline = time.monotonic() + limit_s
     while pids := find():
         if time.monotonic() > deadline:
             raise Refusal(f"these processes cannot be killed: {', '.join(map(str, sorted(pids)))}")
         handles = {pid: handle for pid in pids if (handle := _handle(pid)) is not None}
         still = find()  # with its handle open, a number cannot pass on to another process
-        for pid, handle in handles.items():
-            if pid in still:
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in handles.keys() & still:
                 with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                    signal.pidfd_send_signal(handles[pid], number)
+        for handle in handles.values():
             os.close(handle)
         time.sleep(0.05)
 

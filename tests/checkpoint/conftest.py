@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def save_all(
     world_size: int = 3,
     change: Callable[[int, Share], Share] = lambda rank, share: share,
     fragments: Callable[[int, Iterator[Fragment]], Iterator[Fragment]] = lambda rank, own: own,
-    may_publish: Callable[[], None] = lambda: None,
+    publishing: Callable[[], AbstractContextManager[object]] = nullcontext,
     strategy: str = "ddp",
 ) -> list[Manifest | Exception]:
     """Saves the state of ``seed`` from all ranks; ``change`` and ``fragments`` may change what a rank gives away."""
@@ -114,7 +115,7 @@ def save_all(
     def act(ranks: ThreadRanks) -> Manifest:
         share = state_of(seed, ranks.rank, world_size).share()
         share = change(ranks.rank, replace(share, fragments=fragments(ranks.rank, iter(share.fragments))))
-        return save(folder, replace(moment(step), strategy=strategy), share, ranks, may_publish)
+        return save(folder, replace(moment(step), strategy=strategy), share, ranks, publishing)
 
     return together(world_size, act)
 

@@ -54,7 +54,7 @@ def attempt(checkpoints: Path, step: int, control: Control) -> str:
     state = training_state("ddp", parameters, adam, control.rank, control.world_size)
     moment = Moment(step, Cursor(epoch=1, step_of_epoch=step), 1, "ddp", "core", "data")
     try:
-        save(checkpoints, moment, state.share(), control, lambda: None)
+        save(checkpoints, moment, state.share(), control)
     except BiodistError as error:
         return f"{type(error).__name__}: {error}"
     return "published"

@@ -58,7 +58,7 @@ def test_training_goes_on_while_a_save_runs(tmp_path: Path, tools: Any) -> None:
 
     def work() -> Manifest:
         assert may_write.wait(WAIT_S)
-        return save(tmp_path, tools.moment(10), taken, ALONE, lambda: None)
+        return save(tmp_path, tools.moment(10), taken, ALONE)
 
     background.start(work)
     disturb(state)
@@ -80,7 +80,7 @@ def test_nothing_is_waited_for_where_nothing_was_begun() -> None:
 def test_a_save_is_told_of_once(tmp_path: Path, tools: Any) -> None:
     background = BackgroundSave()
     for step in (10, 20):
-        background.start(lambda step=step: save(tmp_path, tools.moment(step), tools.state_of(7).share(), ALONE, int))  # type: ignore[misc]
+        background.start(lambda step=step: save(tmp_path, tools.moment(step), tools.state_of(7).share(), ALONE))  # type: ignore[misc]
         saved = background.wait()
         assert saved is not None and saved.manifest.step == step
         assert background.wait() is None
@@ -92,7 +92,7 @@ def test_a_failed_save_is_raised_by_the_next_wait(tmp_path: Path, tools: Any) ->
     (tmp_path / "file").write_text("no folder")
 
     def work(folder: Path) -> Manifest:
-        return save(folder, tools.moment(10), tools.state_of(7).share(), ALONE, lambda: None)
+        return save(folder, tools.moment(10), tools.state_of(7).share(), ALONE)
 
     background.start(lambda: work(tmp_path / "file"))
     with pytest.raises(RunFailed, match="the checkpoint was not published"):
@@ -108,7 +108,7 @@ def test_a_second_save_does_not_start_beside_the_first(tools: Any, tmp_path: Pat
 
     def work() -> Manifest:
         assert may_write.wait(WAIT_S)
-        return save(tmp_path, tools.moment(10), tools.state_of(7).share(), ALONE, lambda: None)
+        return save(tmp_path, tools.moment(10), tools.state_of(7).share(), ALONE)
 
     background.start(work)
     with pytest.raises(AssertionError):
@@ -123,7 +123,7 @@ def test_ranks_save_together_beside_their_loops(tmp_path: Path, tools: Any) -> N
     def act(ranks: Any) -> Manifest | None:
         state, background, snapshot = tools.state_of(7, ranks.rank, 3), BackgroundSave(), Snapshot()
         taken = snapshot.take(state.share())
-        background.start(lambda: save(tmp_path, tools.moment(10), taken, ranks, lambda: None))
+        background.start(lambda: save(tmp_path, tools.moment(10), taken, ranks))
         disturb(state)
         saved = background.wait()
         return saved.manifest if saved else None

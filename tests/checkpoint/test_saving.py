@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,12 @@ def test_a_damaged_step_is_replaced(folder: Path, tools: Any) -> None:
 def test_who_lost_the_lease_publishes_nothing(folder: Path, tools: Any) -> None:
     before = tools.tree(folder)
 
-    def refuse() -> None:
+    @contextmanager
+    def refuse() -> Iterator[None]:
         raise MachineCannot("another attempt holds the run")
+        yield
 
-    first, *others = tools.save_all(folder, 30, may_publish=refuse)
+    first, *others = tools.save_all(folder, 30, publishing=refuse)
     assert isinstance(first, MachineCannot)
     for error in others:
         assert isinstance(error, RunFailed) and "another attempt holds the run" in str(error)

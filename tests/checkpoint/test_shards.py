@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from biodist.checkpoint.shards import BATCH_BYTES, CHUNK_BYTES, Entry, Shard, file_digest, in_chunks, write_shard
+from biodist.checkpoint import shards
+from biodist.checkpoint.shards import CHUNK_BYTES, ROOM_BYTES, Entry, Shard, file_digest, in_chunks, write_shard
 from biodist.errors import RunFailed
 
 Tensors = dict[str, np.ndarray]
@@ -82,8 +83,16 @@ def test_large_tensors_travel_in_chunks() -> None:
     assert list(in_chunks(values[:0])) == []
 
 
-def test_a_shard_of_several_chunks_is_written_and_hashed_in_order(tmp_path: Path) -> None:
-    values = np.arange(5 * BATCH_BYTES // 8, dtype=np.float32)
+@pytest.mark.parametrize("how", ["direct", "cached", "refused"])
+def test_a_shard_of_several_chunks_is_written_and_hashed_in_order(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the page cache, through it, and where the system refuses to write past it: a block is not whole."""
+    if how == "cached":
+        monkeypatch.setattr(shards, "DIRECT", 0)
+    elif how == "refused":
+        monkeypatch.setattr(shards, "BLOCK_BYTES", 1)
+    values = np.arange(5 * ROOM_BYTES // 8, dtype=np.float32)
     few = values[:3]
     path = tmp_path / "large.safetensors"
     given = {"few": few, "large": values, "few again": few}

@@ -70,6 +70,12 @@ class Submitted:
             **{"cwd": self.ground.folder, "env": variables, "capture_output": True, "text": True, "timeout": 120},
         )
 
+    def started(self, *words: str) -> subprocess.Popen[bytes]:
+        """A command of biodist, begun."""
+        variables = environment(self.ground.variables(), self.traps)
+        command = [sys.executable, "-m", "biodist.cli", *words]
+        return subprocess.Popen(command, cwd=self.ground.folder, env=variables, stdout=subprocess.DEVNULL)
+
     def submit(self, *words: str, nodes: int = 2, on: Path | str = "devcluster") -> str:
         """Submits it and gives the job's number."""
         where = ("--on", str(on), "--nodes", str(nodes), "--run", str(self.run.root))
@@ -143,8 +149,9 @@ class Submitted:
     def check_equal(self) -> None:
         """Bits, samples, figures and TensorBoard are those of the run that nobody disturbed, on one machine."""
         assert differences(self.run, self.ground.undisturbed(STRATEGY, 4)) == []
-        assert leftovers(self.run) == []
-        assert self.cluster.status()["processes"] in ([], {}), "processes are left on a node"
+        left = leftovers(self.run)
+        assert not left, f"left behind: {left}"
+        self.wait(lambda: not self.cluster.status()["processes"], "processes are left on a node", 30)
 
 
 @pytest.fixture(scope="session")

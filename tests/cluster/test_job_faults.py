@@ -123,8 +123,11 @@ def test_goes_on_on_other_numbers_of_nodes(submitted: Submitted, nodes: int) -> 
     held = submitted.trap("step", call=7)
     job = submitted.submit()
     submitted.wait_held(held)
-    submitted.biodist("cancel", str(submitted.run.root))
+    cancelling = submitted.started("cancel", str(submitted.run.root))
+    submitted.wait_said("stopping after this step", times=4)
     held.let_go()
+    assert cancelling.wait(120) == 0
+    assert submitted.outcomes() == ["stopped"]
     submitted.cluster.wait_for_state(job, ("CANCELLED", "FAILED", "COMPLETED"))
     submitted.resume("--on", "devcluster", "--nodes", str(nodes))
     submitted.wait_finished()

@@ -175,7 +175,7 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
 
         def save_if_asked(step: int) -> None:
             if folder := job.saves.get(str(step)):
-                save(Path(folder), _moment(job.plan, step), state.share(), control, lambda: None)
+                save(Path(folder), _moment(job.plan, step), state.share(), control)
 
         save_if_asked(done)
         loader: Any = Tampering(collator, job.tamper) if job.tamper and control.rank == 0 else collator

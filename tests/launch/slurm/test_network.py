@@ -76,3 +76,5 @@ def test_two_jobs_and_two_lives_begin_at_other_ports() -> None:
     ports = range(20000, 32001)
     starts = {first_port(job, restart, ports) for job, restart in (("17", 0), ("17", 1), ("18", 5), ("17_3", 0))}
     assert len(starts) == 4
+    assert first_port("18", 0, ports) - first_port("17", 31, ports) >= 2, "no life of a job begins among another's"
+    assert first_port("18", 0, ports) - first_port("17", 0, ports) >= 60, "room to pass over ports that are taken"

@@ -1,0 +1,1 @@
+"""A run rehearsed: a few steps of it, once undisturbed and once killed and resumed, before its days begin."""
