@@ -81,7 +81,8 @@ def rehearse_on_cluster(
     name: str, overrides: tuple[str, ...], root: Path | None, on: str, nodes: int | None, nproc: int | None, keep: bool
 ) -> int:
     """What ``biodist submit --rehearse`` does; gives the exit code, as `rehearse_here`. Ctrl-C leaves the jobs."""
-    from biodist.cli.submit import refuse_limits, submit_run
+    from biodist.cli.submission import refuse_limits
+    from biodist.cli.submit import submit_run
     from biodist.cli.train import is_finished
 
     wish = _Wish(name, overrides, nproc, on=on, nodes=nodes)

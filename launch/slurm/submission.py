@@ -60,7 +60,7 @@ class Parameters:
                 "setup": list(profile.setup) or None,
                 "teardown": [
                     "code=$?",
-                    f'[ "$code" = 0 ] || {_python(profile)} -m biodist.cli.job {shlex.quote(str(folder))} "$code"',
+                    f'[ "$code" = 0 ] || {python_of(plan)} -m biodist.cli.job {shlex.quote(str(folder))} "$code"',
                     'exit "$code"',
                 ],
                 # A rank that fails must not take the others' last words with it. srun has not inherited
@@ -87,13 +87,18 @@ class ScriptExecutor(SlurmExecutor):
     def _make_submission_file_text(self, command: str, uid: str) -> str:
         return self._script.read_text(encoding="utf-8")
 
+    def clean(self) -> None:
+        """Removes submitit's own way back to what it renamed."""
+        for link in Path(self.folder).glob(".submission_file_*"):
+            link.unlink()
+
 
 def script_text(plan: Plan, folder: Path, run_name: str | None = None, after: str | None = None) -> str:
     """The very script for sbatch, as it is written for the submission in `folder`. Submits nothing, needs no Slurm."""
     from submitit.slurm.slurm import _make_sbatch_string
 
     parameters = Parameters.of(plan, folder, run_name or plan.recipe.name, after).values
-    command = f"{_python(_profile(plan))} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    command = f"{python_of(plan)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
     text: str = _make_sbatch_string(command=command, folder=folder, **parameters)  # type: ignore[arg-type]
     return text
 
@@ -103,31 +108,36 @@ def submit(job: JobFolder, plan: Plan, task: Callable[[], int], after: str | Non
 
     Raises MachineCannot, with Slurm's own words, when there is no Slurm or sbatch refuses.
     """
-    if shutil.which("sbatch") is None or shutil.which("srun") is None:
-        raise MachineCannot(NO_SLURM)
-    profile = _profile(plan)
+    refuse_without_slurm()
     name = job.run.root.name
     write_text(job.script, script_text(plan, job.root, name, after))
-    executor = ScriptExecutor(job.root, _python(profile), job.script)
+    executor = ScriptExecutor(job.root, python_of(plan), job.script)
     executor.update_parameters(**Parameters.of(plan, job.root, name, after).values)
     try:
         job_id = str(executor.submit(task).job_id)
     except (FailedJobError, FailedSubmissionError, OSError) as error:
-        raise MachineCannot(f"Slurm refuses the job: {_words(error)}") from None
-    for link in job.root.glob(".submission_file_*"):  # submitit's own way back to what it renamed
-        link.unlink()
+        raise MachineCannot(f"Slurm refuses the job: {words_of(error)}") from None
+    executor.clean()
     submitted(job, SlurmJob(job_id=job_id, submitted=time.time(), after=after))
     return job_id
 
 
-def _python(profile: Profile) -> str:
+def refuse_without_slurm() -> None:
+    """Raises MachineCannot where there is nothing to submit to."""
+    if shutil.which("sbatch") is None or shutil.which("srun") is None:
+        raise MachineCannot(NO_SLURM)
+
+
+def python_of(plan: Plan) -> str:
     """The words before ``-m``. Signals are ignored until this project's code listens: one that came earlier would end
     the task, and a job that ends inside its grace time is not requeued. Ignored, it is killed and requeued."""
+    profile = _profile(plan)
     words = shlex.join([*profile.launcher, profile.python or sys.executable])
     return f"sh -c {shlex.quote(_IGNORING)} sh {words}"
 
 
-def _words(error: Exception) -> str:
+def words_of(error: Exception) -> str:
+    """Slurm's own words in what submitit raises."""
     lines = [line.strip() for line in str(error).splitlines()]
     said = [line.removeprefix("sbatch: error: ") for line in lines if line.startswith(("sbatch:", "srun:", "slurm"))]
     return "; ".join(said or [line for line in lines if line])

@@ -14,7 +14,7 @@ from biodist.run.records import Result
 
 from .submitted import Submitted, ground, submitted
 
-pytestmark = [pytest.mark.slurm(user_signal="either"), pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 __all__ = ["ground", "submitted"]
 
 

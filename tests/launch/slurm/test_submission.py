@@ -20,6 +20,7 @@ from biodist.plan.decide import place_on
 from biodist.plan.plan import Plan
 from biodist.run.folder import RunFolder
 from biodist.run.jobs import Submission
+from launch.slurm.array import array_text
 from launch.slurm.submission import script_text, submit
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -98,3 +99,23 @@ def test_a_plan_for_one_machine_is_refused(plan: Callable[..., Plan], tmp_path: 
         MachineCannot, match="this plan is for one machine, not for a cluster; plan it with --on PROFILE"
     ):
         script_text(plan(1), tmp_path)
+
+
+def test_an_array_sends_each_task_to_the_folder_of_its_run(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    """bash itself, with srun and python replaced by echo, says what each task would run, and where it writes."""
+    folders = [tmp_path / f"run {name} $(x)" / "jobs" / "0001" for name in "abc"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    listing = tmp_path / "the array"
+    listing.write_text("".join(f"{folder}\n" for folder in folders))
+    profile = profile_of("cpu").model_copy(update={"setup": ("export SET_UP=yes",)})
+    text = array_text(on_cluster(plan(1), profile, nodes=1), folders, "three", listing)
+    assert "#SBATCH --array=0-2%3" in text
+    assert "#SBATCH --output=/dev/null" in text
+    said = 'srun() { printf "<%s>" "$@"; echo "$SET_UP"; }\n'
+    for number, folder in enumerate(folders):
+        environment = {**os.environ, "SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": str(number)}
+        subprocess.run(["bash", "-c", said + text], env=environment, check=True, timeout=30)
+        log = (folder / f"17_{number}_0_log.out").read_text()
+        assert f"<{folder}/%A_%a_%t_log.out>" in log
+        assert log.rstrip().endswith(f"<-m><submitit.core._submit><{folder}>yes")

@@ -1,0 +1,192 @@
+"""From recipes to jobs: prepared without writing anything, then written and submitted, all or none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from biodist.errors import BiodistError, MachineCannot, Problem, UserError
+
+if TYPE_CHECKING:
+    from biodist.config.recipe import Recipe
+    from biodist.plan.plan import Plan, Rehearsal
+    from biodist.run.folder import JobFolder, RunFolder
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user typed."""
+
+    recipe: str
+    overrides: tuple[str, ...]
+    on: str
+    nodes: int | None
+    nproc: int | None
+
+    def command(self, root: Path) -> tuple[str, ...]:
+        """What a person types to submit it again."""
+        command = ("biodist", "submit", self.recipe, *self.overrides, "--on", self.on, "--run", str(root))
+        command += ("--nodes", str(self.nodes)) if self.nodes else ()
+        return command + (("--nproc", str(self.nproc)) if self.nproc else ())
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One recipe, all decided, nothing written."""
+
+    wish: Wish
+    folder: RunFolder
+    is_new: bool  # its folder is not there yet
+    recipe: Recipe
+    plan: Plan
+
+
+def candidate(wish: Wish, root: Path | None, rehearsal: Rehearsal | None = None) -> Candidate | RunFolder:
+    """What would be submitted, or the folder of a run that is finished.
+
+    Raises:
+        UserError: recipe, profile or corpora are wrong, or the run began with another recipe.
+        MachineCannot: it does not fit, the disk is too small, or there is no Slurm.
+    """
+    from biodist.cli.prepare import prepare
+    from biodist.cli.train import is_finished, refuse_other_core, refuse_small_disk
+    from biodist.config.core import core_digest
+    from biodist.config.loading import load_recipe
+    from biodist.run.folder import RunFolder, run_root
+
+    recipe = load_recipe(wish.recipe, wish.overrides)
+    root = root or run_root(recipe.name, core_digest(recipe))
+    is_new = not root.exists()
+    folder = RunFolder(root.absolute()) if is_new else RunFolder.prepare(root, recipe.data.sensitive)
+    refuse_other_core(folder, recipe)
+    if is_finished(folder):
+        return folder
+    prepared = prepare(
+        wish.recipe, wish.overrides, wish.nproc, "auto", wish.command(folder.root), on=wish.on, nodes=wish.nodes
+    )
+    plan = prepared.plan.model_copy(update={"rehearsal": rehearsal})
+    refuse_small_disk(folder, plan)
+    refuse_limits(plan)
+    return Candidate(wish, folder, is_new, prepared.recipe, plan)
+
+
+def submit_candidates(candidates: Sequence[Candidate]) -> list[str]:
+    """Submits one job, or one array of several; gives the jobs' numbers. When Slurm refuses, nothing is left behind."""
+    from biodist.run.folder import RunFolder
+    from biodist.run.lease import Lease
+
+    opened: list[JobFolder] = []
+    try:
+        with ExitStack() as leases:
+            for one in candidates:
+                RunFolder.prepare(one.folder.root, one.recipe.data.sensitive)
+                leases.enter_context(Lease.acquire(one.folder))
+                refuse_living_job(one.folder)
+                opened.append(one.folder.new_job())
+                _write(opened[-1], one.plan, one.wish)
+            ids = _sbatch(opened, [one.plan for one in candidates])
+            for one in candidates:
+                _keep_recipe(one)
+    except BiodistError:
+        for job in opened:
+            _remove(job)
+        for one in candidates:
+            if one.is_new:
+                _remove_untouched(one.folder)
+        raise
+    return ids
+
+
+def refuse_limits(plan: Plan) -> None:
+    """What the partition will not give is said before anything is written.
+
+    Raises:
+        UserError: there is no such partition, or it allows less time.
+        MachineCannot: there is no Slurm here.
+    """
+    from launch.slurm.scheduler import Scheduler
+
+    profile = plan.profile
+    if profile is None or profile.partition is None:
+        return
+    scheduler = Scheduler()
+    partition = scheduler.partition(profile.partition)
+    where = f"profile {profile.name}"
+    if partition is None:
+        names = ", ".join(sorted(found.name for found in scheduler.partitions()))
+        what = f"partition is {profile.partition!r}, which this cluster does not have"
+        raise UserError(Problem(where, what, f"it has {names}"))
+    limit = partition.max_time_min
+    if limit is not None and profile.time_limit_min > limit:
+        what = f"time_limit_min is {profile.time_limit_min}, but partition {partition.name} allows {limit}"
+        raise UserError(Problem(where, what, f"set time_limit_min to {limit} or less: the run is requeued and goes on"))
+
+
+def refuse_living_job(folder: RunFolder) -> None:
+    """One job a run: a second one would wait for the first's lease, or lose its queue time. Raises MachineCannot."""
+    from biodist.run.jobs import Submission
+    from launch.slurm.scheduler import Scheduler
+
+    for job in folder.jobs():
+        if not job.submission.exists():
+            continue
+        for known in Submission.load(job.submission).jobs:
+            state = Scheduler().job(known.job_id)
+            if state is not None and not state.ended:
+                raise MachineCannot(
+                    f"{folder.root}: job {known.job_id} of this run is {state.state.lower()} already. See it with "
+                    f"`biodist status {folder.root}`, or end it first with `biodist cancel {folder.root}`"
+                )
+
+
+def _keep_recipe(one: Candidate) -> None:
+    from biodist.config.writing import recipe_yaml
+    from biodist.run.durable import write_text
+
+    if not one.folder.recipe.exists():
+        write_text(one.folder.recipe, recipe_yaml(one.recipe))
+
+
+def _write(job: JobFolder, plan: Plan, wish: Wish) -> None:
+    """All that the job needs is on disk before it is submitted."""
+    from biodist.config.writing import profile_yaml
+    from biodist.plan.plan import write_plan
+    from biodist.run.durable import write_text
+    from biodist.run.jobs import Submission
+
+    assert plan.profile is not None
+    write_plan(plan, job.plan)
+    write_text(job.profile, profile_yaml(plan.profile))
+    machine = plan.machine
+    command = wish.command(job.run.root)
+    Submission(profile=plan.profile.name, nodes=machine.nodes, world_size=machine.world_size, command=command).save(
+        job.submission
+    )
+
+
+def _sbatch(jobs: Sequence[JobFolder], plans: Sequence[Plan]) -> list[str]:
+    from biodist.cli.job import JobTask
+    from launch.slurm.array import submit_array
+    from launch.slurm.submission import submit
+
+    tasks = [JobTask(str(job.root)) for job in jobs]
+    return submit_array(jobs, plans, tasks) if len(jobs) > 1 else [submit(jobs[0], plans[0], tasks[0])]
+
+
+def _remove(job: JobFolder) -> None:
+    from biodist.run.durable import remove_tree
+
+    remove_tree(job.root)
+    if not any(job.root.parent.iterdir()):
+        job.root.parent.rmdir()
+
+
+def _remove_untouched(folder: RunFolder) -> None:
+    """A folder that this command made, and in which nothing was begun, is taken away again."""
+    from biodist.run.durable import remove_tree
+
+    if folder.root.exists() and not folder.attempts() and not folder.jobs():
+        remove_tree(folder.root)
