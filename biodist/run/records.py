@@ -34,12 +34,13 @@ class Failure(Record):
     """Why one rank failed. `message` holds no text of a corpus.
 
     ``error``: an exception of its own · ``connection``: another rank went away · ``hang``: no progress ·
-    ``signal``: ended by a signal · ``killed``: ended by SIGKILL · ``paused``: stood still, stopped from outside.
+    ``signal``: ended by a signal · ``killed``: ended by SIGKILL · ``paused``: stood still, stopped from outside ·
+    ``silent``: nothing is heard of it, nor of its node.
     """
 
     rank: int
     time: float
-    kind: Literal["error", "connection", "hang", "signal", "killed", "paused"]
+    kind: Literal["error", "connection", "hang", "signal", "killed", "paused", "silent"]
     message: str
     step: int | None = None
     exit_code: int | None = None  # a signal's number negated, as Python's subprocess has it

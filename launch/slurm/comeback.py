@@ -23,6 +23,8 @@ from launch.slurm.life import Life
 from launch.slurm.scheduler import Scheduler
 from launch.slurm.submission import submit
 
+_MARGIN_S = 45.0  # SlurmdTimeout is looked at in turns of its third
+_ASK_EVERY_S = 5.0
 _LIVES_WITHOUT_ATTEMPT = 10  # Slurm misses a node after SlurmdTimeout, 300 s by default; a requeue takes about 120 s
 
 
@@ -46,10 +48,12 @@ def bring_back(
     exit_code: int,
     say: Callable[[str], None],
     task: Callable[[], int],
+    lost_node: bool = False,
 ) -> None:
     """Requeues the job, or submits the one that takes its place, when its run is to go on. Says what it did.
 
-    `task` is what a job that takes its place runs.
+    `task` is what a job that takes its place runs. `lost_node`: a node seems to be gone; Slurm brings the job back by
+    itself once it misses the node, and would give it the same node before.
     """
     if exit_code not in (EXIT_STOPPED, EXIT_FAILED):
         return
@@ -76,6 +80,8 @@ def bring_back(
             return
     except BiodistError as error:
         say(f"its state in Slurm is not known: {error}")
+    if profile.requeue and lost_node and _missed_by_slurm(scheduler, life, say):
+        return
     if not (profile.requeue and _requeued(scheduler, life, say)):
         _succeeded(job, life, profile, say, task)
 
@@ -130,6 +136,23 @@ def newest_saved_step(run: RunFolder) -> int:
     ]
     there = [step for step in steps if run.checkpoint(step).is_dir()]
     return max(there, default=0)
+
+
+def _missed_by_slurm(scheduler: Scheduler, life: Life, say: Callable[[str], None]) -> bool:
+    """Waits for Slurm to find out that a node is gone. Most often this task is ended while it waits."""
+    try:
+        patience_s = scheduler.node_patience_s() + _MARGIN_S
+        say(f"a node seems to be lost: Slurm brings the job back once it misses it (within {patience_s:.0f} s)")
+        until = time.monotonic() + patience_s
+        while time.monotonic() < until:
+            state = scheduler.job(life.job_id)
+            if state is not None and (state.restarts or 0) > life.restart:
+                say("Slurm brings it back")
+                return True
+            time.sleep(_ASK_EVERY_S)
+    except MachineCannot as error:
+        say(f"its state in Slurm is not known: {error}")
+    return False
 
 
 def _requeued(scheduler: Scheduler, life: Life, say: Callable[[str], None]) -> bool:

@@ -73,7 +73,7 @@ class Peers:
             f"fell silent with every rank that left no word ({', '.join(map(str, missing))}, on {', '.join(nodes)}): "
             "the node is lost, or the task there was killed"
         )
-        return [Failure(rank=missing[0], time=time.time(), kind="killed", message=message)]
+        return [Failure(rank=missing[0], time=time.time(), kind="silent", message=message)]
 
     def _note(self, ending: Ending) -> None:
         if self._noted:

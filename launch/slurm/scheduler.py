@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -86,6 +87,13 @@ class Scheduler:
         shown = self._asked("scontrol", "--all", "--oneliner", "show", "partition")
         nodes = self._asked("sinfo", "--all", "--noheader", f"--format={SINFO_FORMAT}")
         return read_partitions(shown, nodes)
+
+    def node_patience_s(self) -> float:
+        """How long Slurm waits for a node that does not answer before it is down (SlurmdTimeout). Raises
+        MachineCannot."""
+        config = self._asked("scontrol", "show", "config")
+        found = re.search(r"^SlurmdTimeout\s*=\s*(\d+)", config, re.MULTILINE)
+        return float(found[1]) if found else 300.0
 
     def _queued(self, job_ids: list[str]) -> dict[str, JobState]:
         # All states: Slurm keeps a job that has ended for MinJobAge. All elements of an array, each on its own line.

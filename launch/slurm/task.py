@@ -108,7 +108,8 @@ class Task:
         if outcome.failure is not None:
             self.say(first_failure_report(outcome))
         if claimed(self.job, self.life):
-            bring_back(self.job, self.life, self.profile, outcome.exit_code, self.say, self.again)
+            lost = outcome.failure is not None and outcome.failure.cause.kind == "silent"
+            bring_back(self.job, self.life, self.profile, outcome.exit_code, self.say, self.again, lost)
         return outcome.exit_code
 
     def _lease(self) -> Lease:
@@ -208,7 +209,8 @@ class Task:
             time.sleep(0.5)
         if code in (EXIT_STOPPED, EXIT_FAILED) and claimed(self.job, self.life):
             self.say(f"rank 0's task is gone; rank {self.life.rank}'s stands in for it")
-            bring_back(self.job, self.life, self.profile, code, self.say, self.again)
+            elsewhere = self.life.node != self.life.nodes[0]
+            bring_back(self.job, self.life, self.profile, code, self.say, self.again, lost_node=elsewhere)
 
     # ---- the batch script, once srun has ended
 
