@@ -122,7 +122,8 @@ def test_a_file_spoilt_after_the_start_leaves_the_run_alone(desk: Any, tools: An
     """The folder of a run that has begun: not one byte is written when the input turns out to be bad."""
     run = desk.folder / "run"
     started = desk.start("run", 1)
-    started.wait_for((run / "attempts" / "0001" / "events-rank-0.jsonl").exists, "the worker")
+    events = run / "attempts" / "0001" / "events-rank-0.jsonl"
+    started.wait_for(lambda: events.exists() and "\n" in events.read_text(), "the worker")
     started.process.kill()
     started.said()
     (worker,) = tools.workers_of(run / "attempts" / "0001", 1)

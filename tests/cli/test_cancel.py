@@ -60,8 +60,9 @@ def test_at_once(desk: Any) -> None:
     started = desk.start("a", 1, "train.max_steps=100000", "checkpoint.every_steps=100000")
     started.wait_for_step(3, 1)
     said = desk.run("cancel", "a", "--now")
-    assert (said.code, said.out.splitlines()[0]) == (0, "a: ended; nothing is saved")
-    assert started.said().code == EXIT_INTERRUPTED
+    # Its step may have ended, and been saved, between the first signal and the second.
+    assert said.code == 0 and said.out.startswith("a: ended; ")
+    assert started.said().code in (EXIT_INTERRUPTED, EXIT_STOPPED)
 
 
 def test_another_machines(desk: Any) -> None:

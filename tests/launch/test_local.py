@@ -214,7 +214,7 @@ def test_a_hang_names_the_rank_that_was_stopped(launcher) -> None:
     """
     launch = launcher(toy, 3)
     outcome = launch.outcome()
-    assert (outcome["exit_code"], outcome["rank"], outcome["kind"]) == (3, 2, "hang")
+    assert (outcome["exit_code"], outcome["rank"], outcome["kind"]) == (3, 2, "paused")
     assert "SIGSTOP" in outcome["message"]
     assert 'File "' in launch.log(1)  # the stack of a rank that only waited
     assert launch.living() == []
