@@ -39,6 +39,7 @@ from launch.ranks import Command, Ranks
 from launch.rendezvous import rendezvous
 from launch.requests import StopRequests
 from launch.slurm.comeback import bring_back, claimed
+from launch.slurm.grace import grace_notice
 from launch.slurm.life import Call, Life, await_call
 from launch.slurm.network import Probe, first_port, free_port, interface_towards, own_address, reach
 from launch.slurm.peers import Peers
@@ -107,6 +108,9 @@ class Task:
             raise
         if outcome.failure is not None:
             self.say(first_failure_report(outcome))
+        if outcome.exit_code == EXIT_STOPPED:
+            for notice in grace_notice(self.job.run, self.profile):
+                self.say(f"note: {notice}")
         if claimed(self.job, self.life):
             lost = outcome.failure is not None and outcome.failure.cause.kind == "silent"
             bring_back(self.job, self.life, self.profile, outcome.exit_code, self.say, self.again, lost)
@@ -134,7 +138,7 @@ class Task:
             f"{self.life.name} on {', '.join(self.life.nodes)}: attempt {attempt.number} of {run.root}, "
             f"{plan.machine.world_size} processes ({plan.machine.device}, {plan.strategy})"
         )
-        for notice in plan.notices:
+        for notice in (*plan.notices, *grace_notice(run, self.profile)):
             self.say(f"note: {notice}")
         started = time.monotonic()
         begin_record(attempt, plan, job=self.life.job_id, restart=self.life.restart, nodes=self.life.nodes)

@@ -9,12 +9,13 @@ import pytest
 
 from .submitted import Submitted, ground, submitted
 
-pytestmark = [pytest.mark.slurm(user_signal="either"), pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.timeout(1500)
 __all__ = ["ground", "submitted"]
 
 GRACE_S = 30  # of the partition `low`
 
 
+@pytest.mark.slurm
 def test_undisturbed_on_two_nodes(submitted: Submitted) -> None:
     """The same samples, the same bits, as four processes on one machine."""
     submitted.submit()
@@ -25,6 +26,7 @@ def test_undisturbed_on_two_nodes(submitted: Submitted) -> None:
     submitted.check_equal()
 
 
+@pytest.mark.slurm(user_signal="either")
 def test_preempted_three_times(submitted: Submitted) -> None:
     """In a step, inside a save and inside an evaluation."""
     in_step = submitted.trap("step", call=3)  # step 3 of the first life
@@ -42,6 +44,7 @@ def test_preempted_three_times(submitted: Submitted) -> None:
     print(json.dumps({"signal": expected, "seconds_from_signal_to_end": [round(s, 1) for s in seconds]}))  # noqa: T201
 
 
+@pytest.mark.slurm
 def test_killed_at_the_end_of_its_grace_time(submitted: Submitted) -> None:
     """A rank that cannot save in time: Slurm kills the job and requeues it, and it goes on from its checkpoint."""
     stuck = submitted.trap("step", call=8)  # after the checkpoint of step 5
@@ -58,6 +61,7 @@ def test_killed_at_the_end_of_its_grace_time(submitted: Submitted) -> None:
     submitted.check_equal()
 
 
+@pytest.mark.slurm
 def test_a_finished_run_that_is_requeued_ends_at_once(submitted: Submitted) -> None:
     job = submitted.submit()
     submitted.wait_finished()
