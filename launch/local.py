@@ -75,7 +75,7 @@ def worker_command(
 ) -> list[str]:
     """The command line of one rank; `local_rank` counts on its node (as `rank` when there is one node)."""
     return [
-        *(sys.executable, "-m", "biodist.training.worker"),
+        *(sys.executable, "-P", "-m", "biodist.training.worker"),  # -P: not a launch.py of the user's folder
         *("--attempt", str(attempt.root.absolute())),
         *("--rank", str(rank)),
         *("--local-rank", str(rank if local_rank is None else local_rank)),

@@ -58,13 +58,16 @@ class Watching:
         watch: Callable[[], None] | None,
         say: Callable[[str], None],
         patience: Patience,
+        asked_again: Callable[[signal.Signals], None] = lambda number: None,
     ):
+        """`asked_again` hears of every request that comes while the ranks are stopping already."""
         self._attempt = attempt
         self._ranks = ranks
         self._requests = requests
         self._watch = watch or (lambda: None)
         self._say = say
         self._patience = patience
+        self._asked_again = asked_again
         self._interrupts = 0
         self.asked: str | None = None  # the first signal that asked to stop
 
@@ -120,6 +123,7 @@ class Watching:
                 raise _EndedAtOnce
             if self.asked is not None:
                 self._say(f"{number.name}: already stopping; Ctrl-C again ends at once")
+                self._asked_again(number)
                 continue
             self.asked = number.name
             self._say(f"{number.name}: stopping after this step, saving first; Ctrl-C again ends at once")

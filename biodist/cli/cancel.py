@@ -71,5 +71,14 @@ def _say_how(folder: RunFolder, run: Path, ended: bool) -> None:
     saved = max(published_steps(folder), default=None)
     where = "nothing is saved" if saved is None else f"saved at step {saved:,}"
     out.print(f"{run}: {'ended' if ended else f'had ended already ({state})'}; {where}")
-    profile = f" --on {shlex.quote(history.submission.profile)}" if history.submission else ""
-    out.print(f"go on with: biodist resume {shlex.quote(str(run))}{profile}")
+    out.print(f"go on with: biodist resume {shlex.quote(str(run))}{_where(folder)}")
+
+
+def _where(folder: RunFolder) -> str:
+    """The profile as it was submitted, wherever it came from."""
+    from biodist.run.jobs import Submission
+
+    for job in reversed(folder.jobs()):
+        if job.submission.exists() and job.profile.exists():
+            return f" --on {shlex.quote(str(job.profile))} --nodes {Submission.load(job.submission).nodes}"
+    return ""

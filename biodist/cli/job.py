@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ class JobTask:
     folder: str
 
     def __call__(self) -> int:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)  # submitit's handlers would requeue by themselves; see the task's own
+
         from biodist.cli.train import keep_failure
 
         # submitit would write the result of every task beside the script; the run's folder says all of it.

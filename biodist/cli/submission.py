@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from biodist.config.recipe import Recipe
     from biodist.plan.plan import Plan, Rehearsal
     from biodist.run.folder import JobFolder, RunFolder
+    from launch.slurm.partition import Partition
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ def candidate(wish: Wish, root: Path | None, rehearsal: Rehearsal | None = None)
 
     recipe = load_recipe(wish.recipe, wish.overrides)
     root = root or run_root(recipe.name, core_digest(recipe))
+    if "%" in str(root.absolute()) or "\n" in str(root):
+        what = "holds a percent sign or a line break, which Slurm reads as something else"
+        raise UserError(Problem(f"run folder {root}", what, "name another folder with --run"))
     is_new = not root.exists()
     folder = RunFolder(root.absolute()) if is_new else RunFolder.prepare(root, recipe.data.sensitive)
     refuse_other_core(folder, recipe)
@@ -110,19 +114,38 @@ def refuse_limits(plan: Plan) -> None:
     from launch.slurm.scheduler import Scheduler
 
     profile = plan.profile
-    if profile is None or profile.partition is None:
+    if profile is None:
         return
     scheduler = Scheduler()
-    partition = scheduler.partition(profile.partition)
-    where = f"profile {profile.name}"
-    if partition is None:
-        names = ", ".join(sorted(found.name for found in scheduler.partitions()))
-        what = f"partition is {profile.partition!r}, which this cluster does not have"
-        raise UserError(Problem(where, what, f"it has {names}"))
-    limit = partition.max_time_min
-    if limit is not None and profile.time_limit_min > limit:
-        what = f"time_limit_min is {profile.time_limit_min}, but partition {partition.name} allows {limit}"
-        raise UserError(Problem(where, what, f"set time_limit_min to {limit} or less: the run is requeued and goes on"))
+    every = scheduler.partitions()
+    wanted = profile.partition.split(",") if profile.partition else [found.name for found in every if found.is_default]
+    problems = []
+    for name in wanted:
+        found = next((found for found in every if found.name == name), None)
+        problems += _beyond(found, plan, name) if found else [_no_partition(profile.name, name, every)]
+    if problems:
+        raise UserError(problems)
+
+
+def _no_partition(profile: str, name: str, every: Sequence[Partition]) -> Problem:
+    what = f"partition is {name!r}, which this cluster does not have"
+    return Problem(f"profile {profile}", what, "it has " + ", ".join(sorted(found.name for found in every)))
+
+
+def _beyond(partition: Partition, plan: Plan, name: str) -> list[Problem]:
+    """What the plan asks of a partition beyond its limits."""
+    profile, nodes = plan.profile, plan.machine.nodes
+    assert profile is not None
+    where, problems = f"profile {profile.name}", []
+    if partition.max_time_min is not None and profile.time_limit_min > partition.max_time_min:
+        what = f"time_limit_min is {profile.time_limit_min}, but partition {name} allows {partition.max_time_min}"
+        do = f"set time_limit_min to {partition.max_time_min} or less: the run is requeued and goes on"
+        problems.append(Problem(where, what, do))
+    most = min(partition.max_nodes or partition.node_count, partition.node_count)
+    if nodes > most:
+        what = f"{nodes} nodes are asked for, but partition {name} gives a job {most}"
+        problems.append(Problem(where, what, f"use --nodes {most} or less"))
+    return problems
 
 
 def refuse_living_job(folder: RunFolder) -> None:

@@ -97,7 +97,19 @@ def live_attempt(
             refuse_other_core(folder, recipe)  # another command may have begun or ended here in the meantime
             if is_finished(folder):
                 return folder, None
+            _refuse_waiting_job(folder)
             return folder, _attempt(folder, lease, prepared.recipe, plan)
+
+
+def _refuse_waiting_job(folder: RunFolder) -> None:
+    """A job of this run that waits in a queue would go on with it later, unasked."""
+    if not folder.jobs():
+        return
+    from biodist.cli.submission import refuse_living_job
+    from launch.slurm.scheduler import Scheduler
+
+    if Scheduler().available():
+        refuse_living_job(folder)
 
 
 def _command(

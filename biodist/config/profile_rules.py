@@ -13,6 +13,7 @@ from biodist.config.findings import Finding
 from biodist.config.profile import Profile
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SECRET = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|_KEY$")
 OPTION = re.compile(r"[a-z][a-z0-9-]+")
 PLACEHOLDERS = ("{job}", "{user}")
 LARGEST_NODE_GB = 100_000  # memory in MB written as GB is more
@@ -163,6 +164,9 @@ def _environment(profile: Profile) -> Iterator[Finding]:
         about: tuple[KeyPath, ...] = (("environment", name),)
         if not VARIABLE.fullmatch(name):
             yield Finding(about, f"{name} cannot name a variable", "letters, digits and _, no digit first")
+        elif SECRET.search(name):
+            do = "export it before you submit: sbatch hands it on"
+            yield Finding(about, f"{name} looks like a secret, and a profile is copied into every run's folder", do)
         elif name in OWN_VARIABLES or name.startswith(OWN_PREFIXES):
             key = OWN_VARIABLES.get(name, "")
             yield Finding(

@@ -14,7 +14,15 @@ from biodist.plan.plan import Plan
 from biodist.run.durable import write_text
 from biodist.run.folder import JobFolder
 from biodist.run.jobs import SlurmJob, submitted
-from launch.slurm.submission import Parameters, ScriptExecutor, python_of, refuse_without_slurm, words_of
+from launch.slurm.submission import (
+    Parameters,
+    ScriptExecutor,
+    clean_surroundings,
+    python_of,
+    refuse_without_slurm,
+    uninterrupted,
+    words_of,
+)
 
 _HERE = "/@FOLDER@"  # in place of a submission's folder, which differs from run to run
 
@@ -63,15 +71,22 @@ def submit_array(jobs: Sequence[JobFolder], plans: Sequence[Plan], tasks: Sequen
     parameters = Parameters.of(plan, first.root, name).values
     executor = ScriptExecutor(first.root, python_of(plan), first.script)
     executor.update_parameters(**parameters)
-    try:
-        array_id = str(executor._submit_command("").job_id)
-    except (FailedJobError, FailedSubmissionError, OSError) as error:
-        raise MachineCannot(f"Slurm refuses the array: {words_of(error)}") from None
-    executor.clean()
+    with uninterrupted():
+        try:
+            with clean_surroundings():
+                array_id = str(executor._submit_command("").job_id)
+        except (FailedJobError, FailedSubmissionError, OSError) as error:
+            raise MachineCannot(f"Slurm refuses the array: {words_of(error)}") from None
+        executor.clean()
+        return _noted(jobs, tasks, array_id, int(parameters["time"]))  # type: ignore[call-overload]
+
+
+def _noted(jobs: Sequence[JobFolder], tasks: Sequence[Callable[[], int]], array_id: str, time_min: int) -> list[str]:
+    """Each element's task and number, in the folder of its run."""
     ids = [f"{array_id}_{number}" for number in range(len(jobs))]
     for job, job_id, task in zip(jobs, ids, tasks, strict=True):
         delayed = DelayedSubmission(task)
-        delayed.set_timeout(int(parameters["time"]), 0)  # type: ignore[call-overload]
+        delayed.set_timeout(time_min, 0)
         delayed.dump(job.root / f"{job_id}_submitted.pkl")  # a task that is there earlier waits for it
         submitted(job, SlurmJob(job_id=job_id, submitted=time.time()))
     return ids

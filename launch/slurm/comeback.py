@@ -6,20 +6,22 @@ Where requeueing is forbidden or `scontrol` is missing, another job takes its pl
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 
 from biodist.config.profile import Profile
-from biodist.errors import EXIT_FAILED, EXIT_STOPPED, BiodistError, MachineCannot
+from biodist.errors import EXIT_FAILED, EXIT_MACHINE, EXIT_STOPPED, BiodistError, MachineCannot
 from biodist.plan.plan import read_plan
 from biodist.run.durable import read_json_lines
 from biodist.run.folder import JobFolder, RunFolder
 from biodist.run.jobs import Submission
 from biodist.run.records import AttemptRecord
 from launch.slurm.job_state import JobState
-from launch.slurm.life import Life
+from launch.slurm.life import Call, Life
 from launch.slurm.scheduler import Scheduler
 from launch.slurm.submission import submit
 
@@ -36,67 +38,129 @@ def claimed(job: JobFolder, life: Life) -> bool:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
         return False
-    with os.fdopen(handle, "w") as file:
-        json.dump({"rank": life.rank, "node": life.node, "time": time.time()}, file)
+    with suppress(OSError), os.fdopen(handle, "w") as file:  # what it says is for people; that it is there counts
+        file.write(f"rank {life.rank} on {life.node}\n")
     return True
 
 
-def bring_back(
-    job: JobFolder,
-    life: Life,
-    profile: Profile,
-    exit_code: int,
-    say: Callable[[str], None],
-    task: Callable[[], int],
-    lost_node: bool = False,
-) -> None:
-    """Requeues the job, or submits the one that takes its place, when its run is to go on. Says what it did.
+@dataclass(frozen=True)
+class Comeback:
+    """Requeues a job, or submits the one that takes its place, when its run is to go on. Says what it did.
 
-    `task` is what a job that takes its place runs. `lost_node`: a node seems to be gone; Slurm brings the job back by
-    itself once it misses the node, and would give it the same node before.
+    `task` is what a job that takes its place runs.
     """
-    if exit_code not in (EXIT_STOPPED, EXIT_FAILED):
-        return
-    if job.cancelled.exists():
-        say("cancelled by `biodist cancel`: it does not come back")
-        return
-    if exit_code == EXIT_FAILED and (failures := failures_in_a_row(job.run)) >= profile.max_failures:
-        say(
-            f"{failures} attempts in a row have failed at the same step (max_failures {profile.max_failures}): it does "
-            f"not come back. Mend the cause, then: biodist resume {job.run.root} --on {profile.name}"
-        )
-        return
-    if (lives := lives_without_attempt(job)) >= _LIVES_WITHOUT_ATTEMPT:
-        say(
-            f"the tasks could not be started {lives} times in a row (see Slurm's words above): it does not come back. "
-            f"Mend the cause, then: biodist resume {job.run.root} --on {profile.name}"
-        )
-        return
-    scheduler = Scheduler()
-    try:
-        state = scheduler.job(life.job_id)
-        if state is not None and (why := _over(state, life)):
-            say(why)
+
+    job: JobFolder
+    life: Life
+    profile: Profile
+    say: Callable[[str], None]
+    task: Callable[[], int]
+
+    def bring_back(self, exit_code: int, lost_node: bool = False) -> None:
+        """`exit_code`: how the attempt ended. `lost_node`: a node seems to be gone; Slurm brings the job back by itself
+        once it misses the node, and would give it the same node before."""
+        if not self._goes_on(exit_code):
             return
-    except BiodistError as error:
-        say(f"its state in Slurm is not known: {error}")
-    if profile.requeue and lost_node and _missed_by_slurm(scheduler, life, say):
-        return
-    if not (profile.requeue and _requeued(scheduler, life, say)):
-        _succeeded(job, life, profile, say, task)
+        scheduler = Scheduler()
+        if self._is_over(scheduler):
+            return
+        if self.profile.requeue and lost_node:
+            if self._missed_by_slurm(scheduler) or self._is_over(scheduler):
+                return
+        if not (self.profile.requeue and self._requeued(scheduler)):
+            self._succeeded()
+
+    def _goes_on(self, exit_code: int) -> bool:
+        """Whether the run is to go on, by how it ended and what came before."""
+        if exit_code == EXIT_MACHINE and newest_saved_step(self.job.run) > 0:
+            exit_code = EXIT_FAILED  # it has run before: other nodes may be able to
+        if exit_code not in (EXIT_STOPPED, EXIT_FAILED):
+            return False
+        mend = f"it does not come back. Mend the cause, then: {self.resume_command}"
+        most = self.profile.max_failures
+        if exit_code == EXIT_FAILED and (failures := failures_in_a_row(self.job.run)) >= most:
+            self.say(f"{failures} attempts in a row have failed at the same step (max_failures {most}): {mend}")
+            return False
+        if (lives := lives_without_attempt(self.job)) >= _LIVES_WITHOUT_ATTEMPT:
+            self.say(f"no attempt could be begun {lives} times in a row (see the words above): {mend}")
+            return False
+        return True
+
+    @property
+    def resume_command(self) -> str:
+        """What a person types to go on, with the very profile of this submission."""
+        nodes = Submission.load(self.job.submission).nodes
+        return shlex.join(
+            ["biodist", "resume", str(self.job.run.root), "--on", str(self.job.profile), "--nodes", str(nodes)]
+        )
+
+    def _is_over(self, scheduler: Scheduler) -> bool:
+        if self.job.cancelled.exists():
+            self.say("cancelled by `biodist cancel`: it does not come back")
+            return True
+        try:
+            state = scheduler.job(self.life.job_id)
+        except BiodistError as error:
+            self.say(f"its state in Slurm is not known: {error}")
+            return False
+        if state is None or not (why := over(state, self.life)):
+            return False
+        self.say(why)
+        return True
+
+    def _missed_by_slurm(self, scheduler: Scheduler) -> bool:
+        """Waits for Slurm to find out that a node is gone. Most often this task is ended while it waits."""
+        try:
+            patience_s = scheduler.node_patience_s() + _MARGIN_S
+            self.say(
+                f"a node seems to be lost: Slurm brings the job back once it misses it (in {patience_s:.0f} s or less)"
+            )
+            until = time.monotonic() + patience_s
+            while time.monotonic() < until and not self.job.cancelled.exists():
+                state = scheduler.job(self.life.job_id)
+                if state is not None and (state.restarts or 0) > self.life.restart:
+                    self.say("Slurm brings it back")
+                    return True
+                time.sleep(_ASK_EVERY_S)
+        except MachineCannot as error:
+            self.say(f"its state in Slurm is not known: {error}")
+        return False
+
+    def _requeued(self, scheduler: Scheduler) -> bool:
+        try:
+            scheduler.requeue(self.life.job_id)
+        except MachineCannot as error:
+            self.say(f"could not be requeued: {error}")
+            return False
+        self.say(f"requeued: {self.life.name} goes on where it stopped")
+        return True
+
+    def _succeeded(self) -> None:
+        if self.life.job_id in [known.after for known in Submission.load(self.job.submission).jobs]:
+            self.say(f"another job already waits for job {self.life.job_id} to end")
+            return
+        try:
+            job_id = submit(self.job, read_plan(self.job.plan), self.task, after=self.life.job_id)
+        except BiodistError as error:
+            self.say(f"no job could take its place: {error}. Go on with: {self.resume_command}")
+            return
+        self.say(f"job {job_id} takes its place and begins once job {self.life.job_id} has ended")
 
 
-def _over(state: JobState, life: Life) -> str:
+def over(state: JobState, life: Life) -> str:
     """Why nothing is to be done, by what Slurm says; empty when the job is to be brought back.
 
     Slurm would requeue a job that somebody has cancelled. It says COMPLETING of every job that it is ending: with no
-    time left, its limit was reached; with more restarts than this life has, Slurm brings it back itself.
+    time left, its limit was reached; preempted where jobs are not requeued, its grace time is over; with more restarts
+    than this life has, Slurm brings it back itself.
     """
-    if state.is_ending and (state.restarts or 0) > life.restart:
-        return "Slurm brings it back itself"
-    if state.ended or (state.is_ending and state.time_left_s != 0):
-        return f"cancelled (Slurm says {state.state}): it does not come back"
-    return ""
+    if state.is_ending:
+        if (state.restarts or 0) > life.restart:
+            return "Slurm brings it back itself"
+        cancelled = state.time_left_s != 0 and state.preempted is None
+    else:
+        cancelled = state.state in ("CANCELLED", "COMPLETED")
+    return f"cancelled (Slurm says {state.state}): it does not come back" if cancelled else ""
 
 
 def failures_in_a_row(run: RunFolder) -> int:
@@ -107,7 +171,8 @@ def failures_in_a_row(run: RunFolder) -> int:
         if not attempt.record.exists():
             continue
         record = AttemptRecord.load(attempt.record)
-        if record.outcome != "failed" or (record.resumed_step or 0) != saved:
+        # None: it failed before it had found anything to go on from.
+        if record.outcome != "failed" or record.resumed_step not in (None, saved):
             break
         count += 1
     return count
@@ -116,11 +181,10 @@ def failures_in_a_row(run: RunFolder) -> int:
 def lives_without_attempt(job: JobFolder) -> int:
     """Lives of the submission's jobs, newest first, in which no attempt was opened: a node that is gone and that Slurm
     has not missed yet is given to the job again."""
-    claims = [(path, json.loads(path.read_text(encoding="utf-8"))["time"]) for path in job.claims()]
-    newest_first = sorted(claims, key=lambda claim: -float(claim[1]))
     count = 0
-    for path, _ in newest_first:
-        if job.call_of(path).exists():
+    for path in sorted(job.claims(), key=lambda path: -path.stat().st_mtime):
+        call = job.call_of(path)
+        if call.exists() and Call.load(call).attempt is not None:
             break
         count += 1
     return count
@@ -136,45 +200,3 @@ def newest_saved_step(run: RunFolder) -> int:
     ]
     there = [step for step in steps if run.checkpoint(step).is_dir()]
     return max(there, default=0)
-
-
-def _missed_by_slurm(scheduler: Scheduler, life: Life, say: Callable[[str], None]) -> bool:
-    """Waits for Slurm to find out that a node is gone. Most often this task is ended while it waits."""
-    try:
-        patience_s = scheduler.node_patience_s() + _MARGIN_S
-        say(f"a node seems to be lost: Slurm brings the job back once it misses it (within {patience_s:.0f} s)")
-        until = time.monotonic() + patience_s
-        while time.monotonic() < until:
-            state = scheduler.job(life.job_id)
-            if state is not None and (state.restarts or 0) > life.restart:
-                say("Slurm brings it back")
-                return True
-            time.sleep(_ASK_EVERY_S)
-    except MachineCannot as error:
-        say(f"its state in Slurm is not known: {error}")
-    return False
-
-
-def _requeued(scheduler: Scheduler, life: Life, say: Callable[[str], None]) -> bool:
-    try:
-        scheduler.requeue(life.job_id)
-    except MachineCannot as error:
-        say(f"could not be requeued: {error}")
-        return False
-    say(f"requeued: {life.name} goes on where it stopped")
-    return True
-
-
-def _succeeded(
-    job: JobFolder, life: Life, profile: Profile, say: Callable[[str], None], task: Callable[[], int]
-) -> None:
-    known = [known.after for known in Submission.load(job.submission).jobs]
-    if life.job_id in known:
-        say(f"another job already waits for job {life.job_id} to end")
-        return
-    try:
-        job_id = submit(job, read_plan(job.plan), task, after=life.job_id)
-    except BiodistError as error:
-        say(f"no job could take its place: {error}. Go on with: biodist resume {job.run.root} --on {profile.name}")
-        return
-    say(f"job {job_id} takes its place and begins once job {life.job_id} has ended")

@@ -63,6 +63,14 @@ class Peers:
             standing_still(self._rank, time.time()).save(self._attempt.failure(self._rank))
         return still
 
+    def leave(self) -> None:
+        """Says that the own rank, if it still runs, is ended by its launcher: it is not silent, and not to blame."""
+        if not self._noted:
+            path = self._attempt.ending(self._rank)
+            with suppress(OSError):
+                path.parent.mkdir(exist_ok=True)
+                Ending(rank=self._rank, status=EXIT_STOPPED, time=time.time()).save(path)
+
     def silent(self) -> list[Failure]:
         """Ranks of which nothing is heard, first of them: where a node is lost, nobody is left to say so."""
         missing = sorted(self._others - set(self._heard) - set(self._attempt.failures()))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.helpers import clean_env
 from submitit.slurm.slurm import SlurmExecutor
 
 from biodist.config.profile import Profile
@@ -113,13 +117,35 @@ def submit(job: JobFolder, plan: Plan, task: Callable[[], int], after: str | Non
     write_text(job.script, script_text(plan, job.root, name, after))
     executor = ScriptExecutor(job.root, python_of(plan), job.script)
     executor.update_parameters(**Parameters.of(plan, job.root, name, after).values)
-    try:
-        job_id = str(executor.submit(task).job_id)
-    except (FailedJobError, FailedSubmissionError, OSError) as error:
-        raise MachineCannot(f"Slurm refuses the job: {words_of(error)}") from None
-    executor.clean()
-    submitted(job, SlurmJob(job_id=job_id, submitted=time.time(), after=after))
+    with uninterrupted():
+        try:
+            with clean_surroundings():
+                job_id = str(executor.submit(task).job_id)
+        except (FailedJobError, FailedSubmissionError, OSError) as error:
+            raise MachineCannot(f"Slurm refuses the job: {words_of(error)}") from None
+        executor.clean()
+        submitted(job, SlurmJob(job_id=job_id, submitted=time.time(), after=after))
     return job_id
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until a job that Slurm has accepted is also noted: one that nobody knows cannot be cancelled."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def clean_surroundings() -> Iterator[None]:
+    """Without the variables of a job that submits another, and of a user whose SBATCH_… would beat the script."""
+    configuration = os.environ.get("SLURM_CONF")
+    with clean_env():
+        if configuration is not None:
+            os.environ["SLURM_CONF"] = configuration
+        yield
 
 
 def refuse_without_slurm() -> None:
@@ -132,7 +158,8 @@ def python_of(plan: Plan) -> str:
     """The words before ``-m``. Signals are ignored until this project's code listens: one that came earlier would end
     the task, and a job that ends inside its grace time is not requeued. Ignored, it is killed and requeued."""
     profile = _profile(plan)
-    words = shlex.join([*profile.launcher, profile.python or sys.executable])
+    # -P: a launch.py in the folder that a person submits from is not ours.
+    words = shlex.join([*profile.launcher, profile.python or sys.executable, "-P"])
     return f"sh -c {shlex.quote(_IGNORING)} sh {words}"
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -23,6 +26,7 @@ from biodist.errors import (
     BiodistError,
     MachineCannot,
     Problem,
+    RunFailed,
     UserError,
 )
 from biodist.plan.plan import Plan, read_plan, write_plan
@@ -30,25 +34,27 @@ from biodist.run.durable import write_text
 from biodist.run.folder import AttemptFolder, JobFolder
 from biodist.run.lease import Lease, Replaced
 from biodist.run.provenance import provenance
-from biodist.run.records import Failure, Result
-from launch.attempt_record import begin_record, remove_unfinished
+from biodist.run.records import AttemptRecord, Failure, Result
+from launch.attempt_record import begin_record, end_record, remove_unfinished
 from launch.environment import worker_environment
 from launch.local import Outcome, first_failure_report, keep_record, worker_command
 from launch.progress import RunProgress
 from launch.ranks import Command, Ranks
 from launch.rendezvous import rendezvous
 from launch.requests import StopRequests
-from launch.slurm.comeback import bring_back, claimed
+from launch.slurm.comeback import Comeback, claimed
 from launch.slurm.grace import grace_notice
 from launch.slurm.life import Call, Life, await_call
 from launch.slurm.network import Probe, first_port, free_port, interface_towards, own_address, reach
 from launch.slurm.peers import Peers
+from launch.slurm.scheduler import Scheduler
 from launch.watching import Patience, Watching
 
 _CALL_PATIENCE_S = 300.0  # for the leader to find its lease free and open the attempt
 _LEASE_PATIENCE_S = 90.0  # a holder that is gone lets go after 60 s without a heartbeat
 _LEADER_PATIENCE_S = 45.0  # for the leader to judge the end, once this task's rank has ended
 _PATIENCE = Patience(others_s=10.0, stacks_s=3.0)
+_LEADER_S = 6.0  # longer than the others: what they end, they say before the leader judges
 
 
 Publishing = Callable[[], AbstractContextManager[object]]
@@ -102,9 +108,15 @@ class Task:
                 return EXIT_DONE
             with self._lease() as lease:
                 outcome = self._open(lease, requests, keep_failure)
+        except Replaced:
+            claimed(self.job, self.life)  # another process has the run: this job is not to come back to it
+            raise
+        except OSError as error:
+            failed = RunFailed(f"{self.life.node}: {error.filename or 'the run could not be begun'}: {error.strerror}")
+            self._call_off(call, failed)
+            raise failed from None
         except BiodistError as error:
-            if not call.exists():
-                Call(exit_code=error.exit_code, why=str(error)).save(call)
+            self._call_off(call, error)
             raise
         if outcome.failure is not None:
             self.say(first_failure_report(outcome))
@@ -113,8 +125,14 @@ class Task:
                 self.say(f"note: {notice}")
         if claimed(self.job, self.life):
             lost = outcome.failure is not None and outcome.failure.cause.kind == "silent"
-            bring_back(self.job, self.life, self.profile, outcome.exit_code, self.say, self.again, lost)
+            self._comeback.bring_back(outcome.exit_code, lost)
         return outcome.exit_code
+
+    def _call_off(self, call: Path, error: BiodistError) -> None:
+        """The others need not wait for what does not come."""
+        with suppress(OSError):
+            if not call.exists():
+                Call(exit_code=error.exit_code, why=str(error)).save(call)
 
     def _lease(self) -> Lease:
         """Another life of this job is known to be over; any other holder is waited for."""
@@ -214,18 +232,31 @@ class Task:
         if code in (EXIT_STOPPED, EXIT_FAILED) and claimed(self.job, self.life):
             self.say(f"rank 0's task is gone; rank {self.life.rank}'s stands in for it")
             elsewhere = self.life.node != self.life.nodes[0]
-            bring_back(self.job, self.life, self.profile, code, self.say, self.again, lost_node=elsewhere)
+            self._close_record(code)
+            self._comeback.bring_back(code, lost_node=elsewhere)
 
     # ---- the batch script, once srun has ended
 
     def after(self, code: int) -> int:
         """Brings back a job that no task could bring back: srun could not start them, or all of them are gone."""
         if code != EXIT_DONE and claimed(self.job, self.life):
-            wish = code if code in (EXIT_USER, EXIT_MACHINE) else EXIT_FAILED
-            bring_back(self.job, self.life, self.profile, wish, self.say, self.again)
+            self._close_record(EXIT_FAILED)
+            self._comeback.bring_back(code if code in (EXIT_USER, EXIT_MACHINE) else EXIT_FAILED)
         return code
 
+    def _close_record(self, code: int) -> None:
+        """What a leader that is gone could not write: how the attempt of this life ended."""
+        for attempt in self.job.run.attempts()[-1:]:
+            with suppress(OSError, BiodistError):
+                record = AttemptRecord.load(attempt.record)
+                if (record.outcome, record.job, record.restart) == ("running", self.life.job_id, self.life.restart):
+                    end_record(attempt, "stopped" if code == EXIT_STOPPED else "failed", None)
+
     # ---- both
+
+    @property
+    def _comeback(self) -> Comeback:
+        return Comeback(self.job, self.life, self.profile, self.say, self.again)
 
     @contextmanager
     def _watching(
@@ -236,7 +267,20 @@ class Task:
         command = Command(life.rank, argv, attempt.log(life.rank))
         with Ranks([command], self._worker_environment(call)) as own:
             peers = Peers(own, attempt, life)
-            yield Watching(attempt, peers, requests, watch, self.say, _PATIENCE)
+            patience = replace(_PATIENCE, others_s=_PATIENCE.others_s + _LEADER_S) if life.leads else _PATIENCE
+            yield Watching(attempt, peers, requests, watch, self.say, patience, self._asked_again)
+            peers.leave()
+
+    def _asked_again(self, number: signal.Signals) -> None:
+        """Slurm ends the job while it still saves: at its time limit nobody would bring it back afterwards."""
+        if number != signal.SIGTERM or not self.life.leads:
+            return
+        with suppress(BiodistError):
+            state = Scheduler().job(self.life.job_id)
+            limit = state is not None and state.is_ending and state.time_left_s == 0
+            if limit and claimed(self.job, self.life):
+                self.say("the time limit is reached before all is saved: it goes on from the last checkpoint")
+                self._comeback.bring_back(EXIT_STOPPED)
 
     def _worker_environment(self, call: Call) -> dict[str, str]:
         interface = self.profile.network_interface

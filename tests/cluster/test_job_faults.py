@@ -54,7 +54,7 @@ def test_a_leader_that_is_killed_is_stood_in_for(submitted: Submitted) -> None:
     submitted.wait_said("rank 0's task is gone; rank 1's stands in for it")
     held.let_go()
     submitted.wait_finished()
-    assert submitted.outcomes() == ["running", "finished"]
+    assert submitted.outcomes() == ["failed", "finished"]
     submitted.check_equal()
 
 

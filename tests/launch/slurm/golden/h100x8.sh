@@ -16,10 +16,10 @@
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /runs/mednli-0a1b2c3d/jobs/0001/%j_%t_log.out --kill-on-bad-exit=0 --wait=0 --distribution=block --cpus-per-task=12 sh -c 'trap "" TERM INT USR1 USR2; exec "$@"' sh /opt/biodist/bin/python -u -m submitit.core._submit /runs/mednli-0a1b2c3d/jobs/0001
+srun --unbuffered --output /runs/mednli-0a1b2c3d/jobs/0001/%j_%t_log.out --kill-on-bad-exit=0 --wait=0 --distribution=block --cpus-per-task=12 sh -c 'trap "" TERM INT USR1 USR2; exec "$@"' sh /opt/biodist/bin/python -P -u -m submitit.core._submit /runs/mednli-0a1b2c3d/jobs/0001
 
 
 # teardown
 code=$?
-[ "$code" = 0 ] || sh -c 'trap "" TERM INT USR1 USR2; exec "$@"' sh /opt/biodist/bin/python -m biodist.cli.job /runs/mednli-0a1b2c3d/jobs/0001 "$code"
+[ "$code" = 0 ] || sh -c 'trap "" TERM INT USR1 USR2; exec "$@"' sh /opt/biodist/bin/python -P -m biodist.cli.job /runs/mednli-0a1b2c3d/jobs/0001 "$code"
 exit "$code"
