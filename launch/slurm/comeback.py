@@ -64,9 +64,9 @@ class Comeback:
         scheduler = Scheduler()
         if self._is_over(scheduler):
             return
-        if self.profile.requeue and lost_node:
-            if self._missed_by_slurm(scheduler) or self._is_over(scheduler):
-                return
+        waited = self.profile.requeue and lost_node
+        if waited and (self._missed_by_slurm(scheduler) or self._is_over(scheduler)):
+            return
         if not (self.profile.requeue and self._requeued(scheduler)):
             self._succeeded()
 

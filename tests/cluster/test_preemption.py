@@ -32,7 +32,8 @@ def test_preempted_three_times(submitted: Submitted) -> None:
     in_step = submitted.trap("step", call=3)  # step 3 of the first life
     in_save = submitted.trap("save: manifest", call=2)  # of the second life, which goes on from step 3
     in_evaluation = submitted.trap("evaluation", call=1)  # in the first life that comes to one
-    job = submitted.submit()
+    # In the background, the save would stand still while training went on to the next trap.
+    job = submitted.submit("checkpoint.asynchronous=false")
     seconds = [submitted.preempt(trap) for trap in (in_step, in_save, in_evaluation)]
     submitted.wait_finished()
     assert submitted.outcomes() == ["stopped", "stopped", "stopped", "finished"]
@@ -52,7 +53,9 @@ def test_killed_at_the_end_of_its_grace_time(submitted: Submitted) -> None:
     submitted.wait_held(stuck)
     with submitted.cluster.grace(3):
         hog = submitted.cluster.hog()
-        submitted.wait(lambda: submitted.cluster.job(job).get("Restarts") == "1", "Slurm did not requeue it")
+        # Requeued at once, but its processes are killed only after KillWait: let go earlier, it would still save.
+        submitted.cluster.wait_for_state(job, "PENDING")
+        assert submitted.cluster.job(job)["Restarts"] == "1"
         submitted.cluster.cancel(hog)
     stuck.let_go()
     submitted.wait_finished()
