@@ -118,7 +118,7 @@ def test_scancel_is_final(submitted: Submitted) -> None:
     submitted.check_equal()
 
 
-@pytest.mark.parametrize("nodes", [1, 3])
+@pytest.mark.parametrize("nodes", [pytest.param(1, marks=pytest.mark.full), 3])
 def test_goes_on_on_other_numbers_of_nodes(submitted: Submitted, nodes: int) -> None:
     held = submitted.trap("step", call=7)
     job = submitted.submit()

@@ -325,7 +325,7 @@ def test_the_steps_made_are_on_record(attempt: AttemptFolder, plan) -> None:
 
 def test_the_command_line_of_a_worker(attempt: AttemptFolder, plan) -> None:
     assert worker_command(attempt, plan(2), 1, "file:///x", "tok") == [
-        *(sys.executable, "-m", "biodist.training.worker", "--attempt", str(attempt.root), "--rank", "1"),
+        *(sys.executable, "-P", "-m", "biodist.training.worker", "--attempt", str(attempt.root), "--rank", "1"),
         *("--local-rank", "1", "--world-size", "2", "--rendezvous", "file:///x", "--lease", "tok"),
         *("--parent", str(os.getpid())),
     ]
