@@ -14,9 +14,9 @@ from pathlib import Path
 
 from campaign.bench import STRATEGY, WORLD_SIZE, Bench, stopped_run
 from campaign.ground import Ground
-from campaign.ledger import Ledger, Row, markdown
+from campaign.ledger import Ledger, Row, conduct, markdown
 
-from biodist.errors import EXIT_DONE, EXIT_SOME
+from biodist.errors import EXIT_DONE
 
 
 def main() -> int:
@@ -30,14 +30,7 @@ def main() -> int:
     if os.geteuid() != 0:
         print("full disks are left out: only root can mount a small one", flush=True)
     chosen = [(name, act) for name, act in bench.cases(os.geteuid() == 0) if options.only in name]
-    done = ledger.done()
-    for name, act in chosen[: options.limit]:
-        if name not in done:
-            row = act()
-            ledger.add(row)
-            print(f"{row['seconds']:6.1f} s  {name}: {'; '.join(row['problems']) or 'as promised'}", flush=True)
-    names = {name for name, _ in chosen}
-    return EXIT_SOME if any(row["problems"] for row in ledger.rows() if row["case"] in names) else EXIT_DONE
+    return conduct(ledger, chosen, options.limit, "as promised")
 
 
 def table(rows: list[Row]) -> str:

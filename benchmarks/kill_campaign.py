@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from campaign.cases import Blow, Case, Kind, cases
 from campaign.ground import Ground
-from campaign.ledger import Ledger, Row, markdown
+from campaign.ledger import Ledger, Row, conduct, markdown
 from campaign.sabotage import SABOTAGES, sabotaged
 from campaign.struck import struck_run
 from campaign.traps import MOMENTS, moment
@@ -35,15 +36,7 @@ def main() -> int:
     if options.sabotage:
         return _sabotage(ground)
     chosen = [case for case in cases(options.seed, options.kills) if options.only in case.key]
-    done = ledger.done()
-    for case in chosen[: options.limit]:
-        if case.key in done:
-            continue
-        row = struck_run(ground, case)
-        ledger.add(row)
-        print(f"{row['seconds']:6.1f} s  {case.key}: {'; '.join(row['problems']) or 'equal'}", flush=True)
-    keys = {case.key for case in chosen}
-    return EXIT_SOME if any(row["problems"] for row in ledger.rows() if row["case"] in keys) else EXIT_DONE
+    return conduct(ledger, [(case.key, partial(struck_run, ground, case)) for case in chosen], options.limit, "equal")
 
 
 def table(rows: list[Row]) -> str:

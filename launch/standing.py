@@ -14,7 +14,7 @@ from biodist.run.folder import JobFolder, RunFolder
 from biodist.run.jobs import Submission
 from biodist.run.lease import STALE_S, LeaseRecord, holder_of
 from biodist.run.process import process_space, process_stat
-from biodist.run.records import AttemptRecord, Record, Result
+from biodist.run.records import AttemptRecord, Record, is_finished
 from launch.achieved import Achieved, achieved
 from launch.slurm.job_state import JobState
 
@@ -81,7 +81,7 @@ class History:
             attempts=len(attempts),
             folder=folder,
             submission=Submission.load(folder.submission) if folder else None,
-            finished=run.result.exists() and Result.load(run.result).status == "finished",
+            finished=is_finished(run),
         )
 
     @property

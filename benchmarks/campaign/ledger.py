@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from biodist.errors import EXIT_DONE, EXIT_SOME
 from biodist.run.durable import JsonLines, read_json_lines
 
 Row = dict[str, Any]
@@ -29,6 +30,20 @@ class Ledger:
         with JsonLines(self._path) as lines:
             lines.append(row)
             lines.sync()
+
+
+def conduct(ledger: Ledger, cases: Sequence[tuple[str, Callable[[], Row]]], limit: int | None, fine: str) -> int:
+    """Goes through the first ``limit`` cases that have no row yet; gives the exit code for all of them: 5 when some row
+    has problems. ``fine`` is what is said of a case without."""
+    done = ledger.done()
+    for name, act in cases[:limit]:
+        if name in done:
+            continue
+        row = act()
+        ledger.add(row)
+        print(f"{row['seconds']:6.1f} s  {name}: {'; '.join(row['problems']) or fine}", flush=True)
+    names = {name for name, _ in cases}
+    return EXIT_SOME if any(row["problems"] for row in ledger.rows() if row["case"] in names) else EXIT_DONE
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

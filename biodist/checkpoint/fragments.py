@@ -171,8 +171,11 @@ def _moments(adam: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor
     return state
 
 
-def _equal_cut(whole: Iterable[Fragment], total: int, rank: int, world_size: int) -> Iterator[Fragment]:
-    """A rank's part of fragments that every rank has whole: equal parts of their ``total`` elements, in order."""
+def _equal_cut(
+    whole: Iterable[Fragment], parameters: Mapping[str, Tensor], rank: int, world_size: int
+) -> Iterator[Fragment]:
+    """A rank's part of fragments that every rank has whole: equal parts of the parameters' elements, in order."""
+    total = sum(parameter.numel() for parameter in parameters.values())
     first, last = total * rank // world_size, total * (rank + 1) // world_size
     offset = 0
     for fragment in whole:
@@ -191,8 +194,7 @@ class ReplicatedState:
         self._rank, self._world_size = rank, world_size
 
     def owned(self) -> Iterator[Fragment]:
-        total = sum(parameter.numel() for parameter in self._parameters.values())
-        return _equal_cut(self.held(), total, self._rank, self._world_size)
+        return _equal_cut(self.held(), self._parameters, self._rank, self._world_size)
 
     def held(self) -> Iterator[Fragment]:
         for name, parameter in self._parameters.items():
@@ -219,8 +221,7 @@ class FrozenCopies:
         self._rank, self._world_size = rank, world_size
 
     def owned(self) -> Iterator[Fragment]:
-        total = sum(parameter.numel() for parameter in self._parameters.values())
-        return _equal_cut(self.held(), total, self._rank, self._world_size)
+        return _equal_cut(self.held(), self._parameters, self._rank, self._world_size)
 
     def held(self) -> Iterator[Fragment]:
         for name, parameter in self._parameters.items():

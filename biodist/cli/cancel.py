@@ -76,9 +76,9 @@ def _say_how(folder: RunFolder, run: Path, ended: bool) -> None:
 
 def _where(folder: RunFolder) -> str:
     """The profile as it was submitted, wherever it came from."""
-    from biodist.run.jobs import Submission
+    from biodist.run.jobs import resume_options
 
     for job in reversed(folder.jobs()):
         if job.submission.exists() and job.profile.exists():
-            return f" --on {shlex.quote(str(job.profile))} --nodes {Submission.load(job.submission).nodes}"
+            return " " + shlex.join(resume_options(job))
     return ""

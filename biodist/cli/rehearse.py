@@ -83,7 +83,7 @@ def rehearse_on_cluster(
     """What ``biodist submit --rehearse`` does; gives the exit code, as `rehearse_here`. Ctrl-C leaves the jobs."""
     from biodist.cli.submission import refuse_limits
     from biodist.cli.submit import submit_run
-    from biodist.cli.train import is_finished
+    from biodist.run.records import is_finished
 
     wish = _Wish(name, overrides, nproc, on=on, nodes=nodes)
     folder, plan, run = _begun(wish, root)

@@ -50,13 +50,14 @@ def candidate(wish: Wish, root: Path | None, rehearsal: Rehearsal | None = None)
 
     Raises:
         UserError: recipe, profile or corpora are wrong, or the run began with another recipe.
-        MachineCannot: it does not fit, the disk is too small, or there is no Slurm.
+        MachineCannot: it does not fit, or the disk is too small.
     """
     from biodist.cli.prepare import prepare
-    from biodist.cli.train import is_finished, refuse_other_core, refuse_small_disk
-    from biodist.config.core import core_digest
+    from biodist.cli.train import refuse_small_disk
+    from biodist.config.core import core_digest, refuse_other_core
     from biodist.config.loading import load_recipe
     from biodist.run.folder import RunFolder, run_root
+    from biodist.run.records import is_finished
 
     recipe = load_recipe(wish.recipe, wish.overrides)
     root = root or run_root(recipe.name, core_digest(recipe))
@@ -73,15 +74,18 @@ def candidate(wish: Wish, root: Path | None, rehearsal: Rehearsal | None = None)
     )
     plan = prepared.plan.model_copy(update={"rehearsal": rehearsal})
     refuse_small_disk(folder, plan)
-    refuse_limits(plan)
     return Candidate(wish, folder, is_new, prepared.recipe, plan)
 
 
 def submit_candidates(candidates: Sequence[Candidate]) -> list[str]:
-    """Submits one job, or one array of several; gives the jobs' numbers. When Slurm refuses, nothing is left behind."""
+    """Submits one job, or one array of several; gives the jobs' numbers. All ask for the same nodes of one profile.
+
+    When Slurm refuses, nothing is left behind. Raises UserError, MachineCannot.
+    """
     from biodist.run.folder import RunFolder
     from biodist.run.lease import Lease
 
+    refuse_limits(candidates[0].plan)
     opened: list[JobFolder] = []
     try:
         with ExitStack() as leases:
@@ -153,16 +157,14 @@ def refuse_living_job(folder: RunFolder) -> None:
     from biodist.run.jobs import Submission
     from launch.slurm.scheduler import Scheduler
 
-    for job in folder.jobs():
-        if not job.submission.exists():
-            continue
-        for known in Submission.load(job.submission).jobs:
-            state = Scheduler().job(known.job_id)
-            if state is not None and not state.ended:
-                raise MachineCannot(
-                    f"{folder.root}: job {known.job_id} of this run is {state.state.lower()} already. See it with "
-                    f"`biodist status {folder.root}`, or end it first with `biodist cancel {folder.root}`"
-                )
+    submissions = [Submission.load(job.submission) for job in folder.jobs() if job.submission.exists()]
+    known = [job.job_id for submission in submissions for job in submission.jobs]
+    for state in Scheduler().jobs(known).values():
+        if not state.ended:
+            raise MachineCannot(
+                f"{folder.root}: job {state.job_id} of this run is {state.state.lower()} already. See it with "
+                f"`biodist status {folder.root}`, or end it first with `biodist cancel {folder.root}`"
+            )
 
 
 def _keep_recipe(one: Candidate) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from biodist.cli.say import err, out
-from biodist.errors import EXIT_DONE, EXIT_STOPPED, BiodistError, MachineCannot, Problem, UserError
+from biodist.errors import EXIT_DONE, EXIT_STOPPED, BiodistError, MachineCannot
 
 if TYPE_CHECKING:
     from biodist.config.recipe import Recipe
@@ -75,10 +75,11 @@ def live_attempt(
     """One attempt of a run, from the recipe to its end. No outcome: the run was finished already."""
     from biodist.cli.early_stop import early_stop
     from biodist.cli.prepare import prepare
-    from biodist.config.core import core_digest
+    from biodist.config.core import core_digest, refuse_other_core
     from biodist.config.loading import load_recipe
     from biodist.run.folder import RunFolder, run_root
     from biodist.run.lease import Lease
+    from biodist.run.records import is_finished
 
     recipe = load_recipe(name, overrides)
     root = root or run_root(recipe.name, core_digest(recipe))
@@ -184,26 +185,6 @@ def keep_failure(folder: RunFolder, publishing: Callable[[], AbstractContextMana
             result.save(folder.result)
     except (OSError, BiodistError) as error:
         err.print(f"{folder.result}: could not be brought up to date: {error}")
-
-
-def refuse_other_core(folder: RunFolder, recipe: Recipe) -> None:
-    """A run keeps the recipe it began with: nothing of its core changes inside it."""
-    from biodist.config.core import core_differences
-    from biodist.config.loading import load_recipe
-
-    if not folder.recipe.exists():
-        return
-    theirs = load_recipe(str(folder.recipe), check_files=False)
-    if differences := core_differences(theirs, recipe):
-        do = "leave it as it was, or start a new run with --run ANOTHER_FOLDER"
-        raise UserError(Problem(str(folder.root), f"the run began with another recipe: {d}", do) for d in differences)
-
-
-def is_finished(folder: RunFolder) -> bool:
-    """Whether there is nothing left to do."""
-    from biodist.run.records import Result
-
-    return folder.result.exists() and Result.load(folder.result).status == "finished"
 
 
 def say_finished(folder: RunFolder, baselines: Baselines | None) -> None:

@@ -6,7 +6,10 @@ import hashlib
 import json
 from typing import Any
 
+from biodist.config.loading import load_recipe
 from biodist.config.recipe import Recipe
+from biodist.errors import Problem, UserError
+from biodist.run.folder import RunFolder
 
 CORE_SECTIONS = {"task", "model", "data", "train"}
 FREE_KEYS = {"model": {"activation_checkpointing"}, "train": {"micro_batch", "padding"}}
@@ -47,3 +50,13 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def _shown(leaves: dict[str, Any], name: str) -> str:
     return json.dumps(leaves[name], ensure_ascii=False) if name in leaves else "absent"
+
+
+def refuse_other_core(run: RunFolder, recipe: Recipe) -> None:
+    """A run keeps the recipe it began with: nothing of its core changes inside it. Raises UserError, with each key."""
+    if not run.recipe.exists():
+        return
+    theirs = load_recipe(str(run.recipe), check_files=False)
+    if differences := core_differences(theirs, recipe):
+        do = "leave it as it was, or start a new run with --run ANOTHER_FOLDER"
+        raise UserError(Problem(str(run.root), f"the run began with another recipe: {d}", do) for d in differences)

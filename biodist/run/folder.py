@@ -142,8 +142,8 @@ class RunFolder:
 
 
 @dataclass(frozen=True)
-class AttemptFolder:
-    """One process group's life inside a run. Workers append only here."""
+class NumberedFolder:
+    """A folder of a run that is one of many, by number, and keeps the plan it went by."""
 
     root: Path
 
@@ -158,6 +158,11 @@ class AttemptFolder:
     @property
     def plan(self) -> Path:
         return self.root / "plan.json"
+
+
+@dataclass(frozen=True)
+class AttemptFolder(NumberedFolder):
+    """One process group's life inside a run. Workers append only here."""
 
     @property
     def record(self) -> Path:
@@ -208,22 +213,8 @@ class AttemptFolder:
 
 
 @dataclass(frozen=True)
-class JobFolder:
+class JobFolder(NumberedFolder):
     """One submission to a cluster: what was submitted, and what its jobs leave behind."""
-
-    root: Path
-
-    @property
-    def number(self) -> int:
-        return int(self.root.name)
-
-    @property
-    def run(self) -> RunFolder:
-        return RunFolder(self.root.absolute().parent.parent)
-
-    @property
-    def plan(self) -> Path:
-        return self.root / "plan.json"
 
     @property
     def profile(self) -> Path:

@@ -29,6 +29,11 @@ class Submission(Record):
         return self.jobs[-1] if self.jobs else None
 
 
+def resume_options(folder: JobFolder) -> tuple[str, ...]:
+    """What `biodist resume` needs to go on as this submission did, with its very profile. Raises OSError, RunFailed."""
+    return ("--on", str(folder.profile), "--nodes", str(Submission.load(folder.submission).nodes))
+
+
 def submitted(folder: JobFolder, job: SlurmJob) -> Submission:
     """Notes one more job. Raises OSError, RunFailed."""
     submission = Submission.load(folder.submission)

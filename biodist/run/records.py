@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from biodist.errors import RunFailed
 from biodist.run.durable import write_text
+from biodist.run.folder import RunFolder
 
 
 class Record(BaseModel):
@@ -88,3 +89,8 @@ class Result(Record):
     best_step: int | None = None
     micro_batches: tuple[int, ...] = ()  # windows per micro-batch, of each attempt that trained, in order
     metrics: dict[str, Any] = {}  # validation, test: of the weights in model/, between 0 and 1
+
+
+def is_finished(run: RunFolder) -> bool:
+    """Whether there is nothing left to do. Raises RunFailed when the result is damaged, OSError."""
+    return run.result.exists() and Result.load(run.result).status == "finished"

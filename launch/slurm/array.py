@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
+from submitit.core.utils import DelayedSubmission
 
-from biodist.errors import MachineCannot
 from biodist.plan.plan import Plan
 from biodist.run.durable import write_text
 from biodist.run.folder import JobFolder
@@ -17,11 +16,9 @@ from biodist.run.jobs import SlurmJob, submitted
 from launch.slurm.submission import (
     Parameters,
     ScriptExecutor,
-    clean_surroundings,
     python_of,
     refuse_without_slurm,
     uninterrupted,
-    words_of,
 )
 
 _HERE = "/@FOLDER@"  # in place of a submission's folder, which differs from run to run
@@ -72,12 +69,7 @@ def submit_array(jobs: Sequence[JobFolder], plans: Sequence[Plan], tasks: Sequen
     executor = ScriptExecutor(first.root, python_of(plan), first.script)
     executor.update_parameters(**parameters)
     with uninterrupted():
-        try:
-            with clean_surroundings():
-                array_id = str(executor._submit_command("").job_id)
-        except (FailedJobError, FailedSubmissionError, OSError) as error:
-            raise MachineCannot(f"Slurm refuses the array: {words_of(error)}") from None
-        executor.clean()
+        array_id = executor.accepted(lambda: executor._submit_command(""), "array")
         return _noted(jobs, tasks, array_id, int(parameters["time"]))  # type: ignore[call-overload]
 
 

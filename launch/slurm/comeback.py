@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from biodist.config.profile import Profile
 from biodist.errors import EXIT_FAILED, EXIT_MACHINE, EXIT_STOPPED, BiodistError, MachineCannot
 from biodist.plan.plan import read_plan
-from biodist.run.durable import read_json_lines
 from biodist.run.folder import JobFolder, RunFolder
-from biodist.run.jobs import Submission
+from biodist.run.jobs import Submission, resume_options
 from biodist.run.records import AttemptRecord
+from launch.achieved import published_steps
 from launch.slurm.job_state import JobState
 from launch.slurm.life import Call, Life
 from launch.slurm.scheduler import Scheduler
@@ -89,10 +89,7 @@ class Comeback:
     @property
     def resume_command(self) -> str:
         """What a person types to go on, with the very profile of this submission."""
-        nodes = Submission.load(self.job.submission).nodes
-        return shlex.join(
-            ["biodist", "resume", str(self.job.run.root), "--on", str(self.job.profile), "--nodes", str(nodes)]
-        )
+        return shlex.join(["biodist", "resume", str(self.job.run.root), *resume_options(self.job)])
 
     def _is_over(self, scheduler: Scheduler) -> bool:
         if self.job.cancelled.exists():
@@ -191,12 +188,5 @@ def lives_without_attempt(job: JobFolder) -> int:
 
 
 def newest_saved_step(run: RunFolder) -> int:
-    """The step of the newest checkpoint that was published; 0 when there is none."""
-    steps = [
-        event["step"]
-        for attempt in run.attempts()
-        for event in read_json_lines(attempt.events(0))
-        if event.get("kind") == "saved"
-    ]
-    there = [step for step in steps if run.checkpoint(step).is_dir()]
-    return max(there, default=0)
+    """The step the next attempt goes on from; 0 when nothing is saved."""
+    return max(published_steps(run), default=0)

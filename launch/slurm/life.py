@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from submitit.slurm.slurm import SlurmJobEnvironment
 
@@ -75,8 +76,7 @@ def await_call(job: JobFolder, life: Life, patience_s: float) -> Call:
     path = job.call(life.job_id, life.restart)
     until = time.monotonic() + patience_s
     while True:
-        # Opening the folder anew is what makes a network file system look again.
-        if path.parent.is_dir() and any(found.name == path.name for found in path.parent.iterdir()):
+        if is_listed(path):
             return Call.load(path)
         if time.monotonic() > until:
             raise MachineCannot(
@@ -84,3 +84,8 @@ def await_call(job: JobFolder, life: Life, patience_s: float) -> Call:
                 f"start, or {life.node} does not share this folder with {life.nodes[0]}; see the job's log"
             )
         time.sleep(_LOOK_EVERY_S)
+
+
+def is_listed(path: Path) -> bool:
+    """Whether its folder lists it. Opening the folder anew is what makes a network file system look again."""
+    return path.parent.is_dir() and any(found.name == path.name for found in path.parent.iterdir())

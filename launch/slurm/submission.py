@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from submitit.core.core import Job
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.helpers import clean_env
 from submitit.slurm.slurm import SlurmExecutor
@@ -91,10 +92,16 @@ class ScriptExecutor(SlurmExecutor):
     def _make_submission_file_text(self, command: str, uid: str) -> str:
         return self._script.read_text(encoding="utf-8")
 
-    def clean(self) -> None:
-        """Removes submitit's own way back to what it renamed."""
-        for link in Path(self.folder).glob(".submission_file_*"):
+    def accepted(self, ask: Callable[[], Job[int]], what: str) -> str:
+        """The number Slurm gives to what `ask` submits. Raises MachineCannot, with Slurm's own words."""
+        try:
+            with clean_surroundings():
+                job_id = str(ask().job_id)
+        except (FailedJobError, FailedSubmissionError, OSError) as error:
+            raise MachineCannot(f"Slurm refuses the {what}: {_words(error)}") from None
+        for link in Path(self.folder).glob(".submission_file_*"):  # submitit's own way back to what it renamed
             link.unlink()
+        return job_id
 
 
 def script_text(plan: Plan, folder: Path, run_name: str | None = None, after: str | None = None) -> str:
@@ -118,12 +125,7 @@ def submit(job: JobFolder, plan: Plan, task: Callable[[], int], after: str | Non
     executor = ScriptExecutor(job.root, python_of(plan), job.script)
     executor.update_parameters(**Parameters.of(plan, job.root, name, after).values)
     with uninterrupted():
-        try:
-            with clean_surroundings():
-                job_id = str(executor.submit(task).job_id)
-        except (FailedJobError, FailedSubmissionError, OSError) as error:
-            raise MachineCannot(f"Slurm refuses the job: {words_of(error)}") from None
-        executor.clean()
+        job_id = executor.accepted(lambda: executor.submit(task), "job")
         submitted(job, SlurmJob(job_id=job_id, submitted=time.time(), after=after))
     return job_id
 
@@ -163,7 +165,7 @@ def python_of(plan: Plan) -> str:
     return f"sh -c {shlex.quote(_IGNORING)} sh {words}"
 
 
-def words_of(error: Exception) -> str:
+def _words(error: Exception) -> str:
     """Slurm's own words in what submitit raises."""
     lines = [line.strip() for line in str(error).splitlines()]
     said = [line.removeprefix("sbatch: error: ") for line in lines if line.startswith(("sbatch:", "srun:", "slurm"))]

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from biodist.config.core import core_differences
-from biodist.config.loading import load_recipe
+from biodist.config.core import refuse_other_core
 from biodist.config.profile import Profile
 from biodist.config.writing import recipe_yaml
 from biodist.errors import (
@@ -25,16 +24,14 @@ from biodist.errors import (
     EXIT_USER,
     BiodistError,
     MachineCannot,
-    Problem,
     RunFailed,
-    UserError,
 )
-from biodist.plan.plan import Plan, read_plan, write_plan
+from biodist.plan.plan import read_plan, write_plan
 from biodist.run.durable import write_text
 from biodist.run.folder import AttemptFolder, JobFolder
 from biodist.run.lease import Lease, Replaced
 from biodist.run.provenance import provenance
-from biodist.run.records import AttemptRecord, Failure, Result
+from biodist.run.records import AttemptRecord, Failure, is_finished
 from launch.attempt_record import begin_record, end_record, remove_unfinished
 from launch.environment import worker_environment
 from launch.local import Outcome, first_failure_report, keep_record, worker_command
@@ -44,7 +41,7 @@ from launch.rendezvous import rendezvous
 from launch.requests import StopRequests
 from launch.slurm.comeback import Comeback, claimed
 from launch.slurm.grace import grace_notice
-from launch.slurm.life import Call, Life, await_call
+from launch.slurm.life import Call, Life, await_call, is_listed
 from launch.slurm.network import Probe, first_port, free_port, interface_towards, own_address, reach
 from launch.slurm.peers import Peers
 from launch.slurm.scheduler import Scheduler
@@ -102,7 +99,7 @@ class Task:
         call = self.job.call(self.life.job_id, self.life.restart)
         call.parent.mkdir(exist_ok=True)
         try:
-            if _finished(self.job):
+            if is_finished(self.job.run):
                 self.say(f"the run in {self.job.run.root} is finished: nothing to do")
                 Call(exit_code=EXIT_DONE, why="finished").save(call)
                 return EXIT_DONE
@@ -144,7 +141,7 @@ class Task:
     def _open(self, lease: Lease, requests: StopRequests, keep_failure: KeepFailure) -> Outcome:
         """Opens the attempt, calls the others and lives it."""
         plan, run = self.plan, self.job.run
-        _refuse_other_core(self.job, plan)
+        refuse_other_core(run, plan.recipe)
         versions = provenance({"data": plan.data.fingerprint})
         with lease.fence().hold():
             write_text(run.recipe, recipe_yaml(plan.recipe))
@@ -226,7 +223,7 @@ class Task:
         claim = self.job.claim(self.life.job_id, self.life.restart)
         until = time.monotonic() + _LEADER_PATIENCE_S + 2 * self.life.rank
         while code in (EXIT_STOPPED, EXIT_FAILED) and time.monotonic() < until:
-            if claim.parent.is_dir() and any(found.name == claim.name for found in claim.parent.iterdir()):
+            if is_listed(claim):
                 return
             time.sleep(0.5)
         if code in (EXIT_STOPPED, EXIT_FAILED) and claimed(self.job, self.life):
@@ -296,18 +293,3 @@ class Task:
         user = self.environment.get("USER", str(os.getuid()))
         scratch = self.profile.scratch_folder.replace("{job}", self.life.job_id).replace("{user}", user)
         return {"TORCH_EXTENSIONS_DIR": f"{scratch}/torch_extensions", "TRITON_CACHE_DIR": f"{scratch}/triton"}
-
-
-def _finished(job: JobFolder) -> bool:
-    with suppress(OSError):
-        return Result.load(job.run.result).status == "finished"
-    return False
-
-
-def _refuse_other_core(job: JobFolder, plan: Plan) -> None:
-    if not job.run.recipe.exists():
-        return
-    theirs = load_recipe(str(job.run.recipe), check_files=False)
-    if differences := core_differences(theirs, plan.recipe):
-        do = "submit it into another folder with --run"
-        raise UserError(Problem(str(job.run.root), f"the run began with another recipe: {d}", do) for d in differences)
