@@ -8,7 +8,7 @@ import socket
 import time
 from typing import Literal
 
-from biodist.plan.plan import Plan
+from biodist.plan.plan import Plan, read_plan
 from biodist.run.durable import read_json_lines
 from biodist.run.folder import AttemptFolder
 from biodist.run.records import AttemptRecord, Failure
@@ -25,6 +25,8 @@ def begin_record(
         pid=os.getpid(),
         world_size=plan.machine.world_size,
         strategy=plan.strategy,
+        micro_batch=plan.batch.micro_batch,
+        micro_batch_rule=plan.batch.micro_batch_rule,
         started=time.time(),
         job=job,
         restart=restart,
@@ -40,7 +42,7 @@ def end_record(
     failure: Failure | None,
     stopped_by: str | None = None,
 ) -> AttemptRecord:
-    """Writes how it ended and which steps it made, from the events of rank 0. Raises OSError."""
+    """Writes how it ended and which steps it made, from the events of rank 0. Raises OSError, UserError."""
     resumed: int | None = None
     steps: list[int] = []
     for event in read_json_lines(attempt.events(0)):
@@ -50,6 +52,7 @@ def end_record(
             steps.append(event["step"])
     record = AttemptRecord.load(attempt.record).model_copy(
         update={
+            **_micro_batch(attempt),
             "outcome": outcome,
             "ended": time.time(),
             "resumed_step": resumed,
@@ -61,6 +64,14 @@ def end_record(
     )
     record.save(attempt.record)
     return record
+
+
+def _micro_batch(attempt: AttemptFolder) -> dict[str, object]:
+    """As the plan has it now: a probe may have corrected it."""
+    if not attempt.plan.exists():
+        return {}
+    batch = read_plan(attempt.plan).batch
+    return {"micro_batch": batch.micro_batch, "micro_batch_rule": batch.micro_batch_rule}
 
 
 def remove_unfinished(attempt: AttemptFolder) -> None:

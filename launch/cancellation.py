@@ -42,11 +42,14 @@ class JobCancellation:
         ids = [job.job_id for job in Submission.load(self.folder.submission).jobs]
         return [job for job in self.scheduler.jobs(ids).values() if not job.ended]
 
+    def mark(self) -> None:
+        """From here on no task brings its job back, and a job that begins ends at once. Raises OSError."""
+        write_json(self.folder.cancelled, {"time": time.time()})
+
     def carry_out(self, save: bool) -> None:
         """Ends them all and waits for it. `save`: running ones are first asked to save, as long as the profile's
         signal lead allows. Raises MachineCannot when Slurm refuses, or a job does not end."""
-        # First of all: from here on no task brings its job back.
-        write_json(self.folder.cancelled, {"time": time.time()})
+        self.mark()
         living = self._without_waiting(self.living())
         if save and any(job.state == "RUNNING" for job in living):
             living = self._asked_to_save(living)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from biodist.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_STOPPED, RunFailed
+from biodist.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_STOPPED, BiodistError
 from biodist.plan.plan import Plan
 from biodist.run.folder import AttemptFolder
 from launch.attempt_record import begin_record, end_record
@@ -113,7 +113,7 @@ def keep_record(
     }
     try:
         end_record(attempt, how.get(exit_code, "failed"), failure.cause if failure else None, asked)
-    except (OSError, RunFailed) as error:
+    except (OSError, BiodistError) as error:
         # The outcome stands, whatever the disk says.
         say(f"{attempt.record}: could not be brought up to date: {error}")
 

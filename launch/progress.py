@@ -133,6 +133,8 @@ class RunProgress:
             self.standing.take(event)
             if "problem" in event:
                 self.say(f"passed over: {event['problem']}")
+            if "notice" in event:
+                self.say(f"note: {event['notice']}")
         if events:
             self._show.update(self.standing)
 

@@ -16,6 +16,7 @@ from biodist.errors import MachineCannot
 from biodist.run.process import process_stat
 from biodist.run.records import Ending, Failure
 from biodist.run.tether import HELD_BACK
+from launch.oom_kills import oom_kills
 
 _REAP_S = 10.0
 
@@ -27,6 +28,7 @@ class Command:
     rank: int
     argv: Sequence[str]
     log: Path
+    keeps: tuple[int, ...] = ()  # open files that it takes over, under the same numbers
 
 
 class Ranks:
@@ -41,6 +43,7 @@ class Ranks:
         self._environment = dict(environment)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._endings: dict[int, Ending] = {}
+        self._oom_kills = oom_kills()
 
     def __enter__(self) -> Ranks:
         try:
@@ -67,6 +70,7 @@ class Ranks:
                     stderr=subprocess.STDOUT,
                     env=self._environment,
                     start_new_session=True,
+                    pass_fds=command.keeps,
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -89,7 +93,8 @@ class Ranks:
         for rank in self.running:
             status = _ended(self._processes[rank])
             if status is not None:
-                self._endings[rank] = Ending(rank=rank, status=status, time=time.time())
+                starved = status == -signal.SIGKILL and oom_kills() > self._oom_kills
+                self._endings[rank] = Ending(rank=rank, status=status, time=time.time(), out_of_memory=starved)
 
     def signal(self, number: signal.Signals) -> None:
         """Sends it to every rank that runs."""

@@ -11,7 +11,7 @@ from typing import Literal
 from biodist.errors import BiodistError
 from biodist.plan.plan import Plan, read_plan
 from biodist.run.folder import JobFolder, RunFolder
-from biodist.run.jobs import Submission
+from biodist.run.jobs import Submission, resume_command
 from biodist.run.lease import STALE_S, LeaseRecord, holder_of
 from biodist.run.process import process_space, process_stat
 from biodist.run.records import AttemptRecord, Record, is_finished
@@ -47,11 +47,14 @@ class RunStanding(Record):
     attempts: int = 0
     preemptions: int = 0  # attempts of a job that were stopped or killed from outside
     failures: int = 0
+    shortages: int = 0  # of the failures: attempts that ran out of memory
+    micro_batch: int | None = None  # windows, of the newest attempt
     checkpoint_step: int | None = None
     next_checkpoint_step: int | None = None
     best_metric: str | None = None
     best_score: float | None = None
     best_step: int | None = None
+    resume: str = ""  # what a person types where its job has ended and nobody brings it back
 
     @property
     def under_way(self) -> bool:
@@ -101,6 +104,11 @@ class History:
         return self.last.job is None and self.last.started > self.submission.jobs[-1].submitted
 
     @property
+    def left_to_its_user(self) -> bool:
+        """Whether its newest job was to come back and nobody could see to it."""
+        return self.folder is not None and bool(self.folder.handovers()) and not self.went_on_without_its_job
+
+    @property
     def cancelled(self) -> bool:
         return self.folder is not None and self.folder.cancelled.exists() and not self.went_on_without_its_job
 
@@ -126,7 +134,7 @@ def standing_of(history: History, slurm: Mapping[str, JobState] | None) -> RunSt
     return RunStanding(
         run=str(history.run.root),
         state=state,
-        reason=_reason(state, last, known),
+        reason=_reason(state, history, known),
         host=holder.host if holder else (last.host if last else None),
         pid=None if job or (holder and holder.job) else (holder.pid if holder else (last.pid if last else None)),
         job=job or (holder.job if holder else None),
@@ -137,6 +145,9 @@ def standing_of(history: History, slurm: Mapping[str, JobState] | None) -> RunSt
         attempts=history.attempts,
         preemptions=_preemptions(history, holder),
         failures=sum(record.outcome == "failed" for record in history.records),
+        shortages=sum(record.failure is not None and record.failure.kind == "memory" for record in history.records),
+        micro_batch=last.micro_batch if last else None,
+        resume=_resume(state, history),
         **_figures(far, _phase(far, last, known)),
     )
 
@@ -188,7 +199,17 @@ def _current_job(job_ids: tuple[str, ...], slurm: Mapping[str, JobState]) -> str
     return job_ids[-1] if job_ids else None
 
 
-def _reason(state: State, last: AttemptRecord | None, known: JobState | None) -> str:
+def _resume(state: State, history: History) -> str:
+    ended = state in ("stopped", "failed", "killed", "lost")
+    if not ended or history.folder is None or history.went_on_without_its_job:
+        return ""
+    return resume_command(history.folder)
+
+
+def _reason(state: State, history: History, known: JobState | None) -> str:
+    last = history.last
+    if state in ("stopped", "killed") and history.left_to_its_user:
+        return "there was no Slurm where its job ran: it must be submitted again"
     if state == "failed" and last is not None and last.failure is not None:
         step = "" if last.failure.step is None else f" at step {last.failure.step}"
         return f"rank {last.failure.rank}{step}: {last.failure.message}"

@@ -14,6 +14,7 @@ from biodist.run.records import Ending, Failure
 
 _TAIL_LINES = 20
 _TAIL_BYTES = 1 << 16
+_OUT_OF_MEMORY = "killed by the kernel, which had no memory left (the limit of its control group, or the machine's)"
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,10 @@ def failure_of(ending: Ending) -> Failure:
         message = f"ended with exit code {ending.status} and left no reason; its log may say more"
         return Failure(rank=ending.rank, time=ending.time, kind="error", message=message, exit_code=ending.status)
     number = -ending.status
+    if ending.out_of_memory:
+        return Failure(
+            rank=ending.rank, time=ending.time, kind="memory", message=_OUT_OF_MEMORY, exit_code=ending.status
+        )
     return Failure(
         rank=ending.rank,
         time=ending.time,

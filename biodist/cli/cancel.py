@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from biodist.cli.say import err, out
+from biodist.errors import MachineCannot
 
 if TYPE_CHECKING:
     from biodist.run.folder import RunFolder
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def cancel(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or of seeds: then all that are under way.")],
     now: Annotated[bool, typer.Option("--now", help="Do not wait for a save: end it at once.")] = False,
 ) -> None:
     """Ends a run: its job on the cluster, waiting or running, or its processes on this machine. It does not come back.
@@ -24,38 +25,61 @@ def cancel(
     A running one is first asked to save and stop. Afterwards `biodist resume` goes on with it, if you want.
     Exit 0 also when it has ended already; 4 when it runs on another host, or Slurm does not answer.
     """
-    from biodist.cli.named_run import named_run
+    from biodist.cli.named_run import named_runs
+    from biodist.run.folder import RunFolder
+
+    roots = named_runs(run)
+    # Of seeds the last one first: it is the one that waits, and would start in the place of one that is ended.
+    ended, unreached = dict[Path, bool](), list[str]()
+    for root in reversed(roots):
+        try:
+            ended[root] = _cancel(RunFolder(root.absolute()), now)
+        except MachineCannot as error:  # the other seeds can be ended all the same
+            unreached.append(str(error))
+    if unreached:
+        raise MachineCannot("; ".join(unreached))
+    if len(roots) > 1 and not any(ended.values()):
+        out.print(f"{run}: no seed is under way; nothing to cancel")
+        return
+    for root, was_ended in ended.items():
+        if was_ended or len(roots) == 1:
+            _say_how(RunFolder(root.absolute()), root, was_ended)
+
+
+def _cancel(folder: RunFolder, now: bool) -> bool:
+    """Whether there was anything left to end: a process here, a job on the cluster, or both."""
+    from launch.cancellation import refuse_elsewhere, stop_process
     from launch.standing import History, living_holder
 
-    folder = named_run(run)
     history = History.read(folder)
     holder = living_holder(folder)
-    if holder is not None and holder.job is None:
-        ended = _cancel_process(history, not now)
-    elif history.submission is not None and not history.finished and not history.went_on_without_its_job:
-        ended = _cancel_jobs(history, not now)
-    else:
-        ended = False
-    _say_how(folder, run, ended)
-
-
-def _cancel_process(history: History, save: bool) -> bool:
-    from launch.cancellation import stop_process
-
-    stop_process(history, save, err.print)
+    if holder is None or holder.job is not None:
+        return _cancel_jobs(history, not now, must_answer=not history.went_on_without_its_job)
+    refuse_elsewhere(holder)
+    # Its job first: it may wait for nothing else than this process to let go of the run. It has nothing to save.
+    _cancel_jobs(history, save=False, must_answer=False)
+    stop_process(history, not now, err.print)
     return True
 
 
-def _cancel_jobs(history: History, save: bool) -> bool:
-    """Whether there was anything left to end."""
+def _cancel_jobs(history: History, save: bool, must_answer: bool) -> bool:
+    """Whether there was a job left to end. Without `must_answer` a Slurm that does not answer is told of alone."""
     from launch.cancellation import JobCancellation
     from launch.slurm.scheduler import Scheduler
 
-    assert history.folder is not None
-    cancellation = JobCancellation(history.folder, Scheduler(), err.print)
-    if not cancellation.living():
+    if history.folder is None or not history.job_ids or history.finished:
         return False
-    cancellation.carry_out(save)
+    cancellation = JobCancellation(history.folder, Scheduler(), err.print)
+    try:
+        if not cancellation.living():
+            return False
+        cancellation.carry_out(save)
+    except MachineCannot as error:
+        if must_answer:
+            raise
+        cancellation.mark()
+        err.print(f"job {history.job_ids[-1]} of this run: {error}. If it still waits, it ends as soon as it begins")
+        return False
     return True
 
 

@@ -34,8 +34,9 @@ def checkpoints(
     from rich.table import Table
 
     from biodist.checkpoint.reading import PREFIX, open_checkpoint, problems_of
+    from biodist.cli.named_run import named_run
 
-    folder = _run_at(run)
+    folder = named_run(run)
     paths = sorted(folder.checkpoints.glob(f"{PREFIX}*")) if folder.checkpoints.is_dir() else []
     table = Table()
     for name in ("checkpoint", "processes", "strategy", "attempt", "MB", "state" if act is Act.VERIFY else "files"):
@@ -75,8 +76,9 @@ def export(
     """Writes a Hugging Face folder: the weights of a finished run's best step, or of any checkpoint, in fp32."""
     from biodist.checkpoint.export import export as write
     from biodist.checkpoint.reading import open_checkpoint, problems_of
+    from biodist.cli.named_run import named_run
 
-    source = _run_at(run)
+    source = named_run(run)
     if folder.exists():
         raise UserError(Problem(str(folder), "is already there", "name a new folder, or remove it first"))
     step = step if step is not None else _best_step(source)
@@ -89,15 +91,6 @@ def export(
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     write(checkpoint, source.encoder, folder.absolute())
     out.print(f"step {step} of {run} -> {folder}")
-
-
-def _run_at(run: Path) -> RunFolder:
-    from biodist.run.folder import RunFolder
-
-    folder = RunFolder(run.absolute())
-    if not folder.is_run():
-        raise UserError(Problem(str(run), "is no run's folder", "name a folder that `biodist train` made"))
-    return folder
 
 
 def _best_step(run: RunFolder) -> int:

@@ -33,6 +33,13 @@ class JobTask:
         """What the batch script calls when srun has ended with `code`; gives the code."""
         return self._ending(lambda task: task.after(code))
 
+    def note_next(self, job_id: str, after: str) -> None:
+        """What the batch script calls when it has submitted the job that takes the place of job `after`."""
+        from biodist.run.folder import JobFolder
+        from launch.slurm.submission import note_job
+
+        note_job(JobFolder(Path(self.folder)), job_id, self, after)
+
     def _ending(self, live: Callable[[Task], int]) -> int:
         from biodist.cli.say import complain
         from biodist.errors import BiodistError
@@ -49,7 +56,15 @@ class JobTask:
         return code
 
 
+def main(folder: str, *words: str) -> int:
+    """What a batch script calls: ``FOLDER CODE`` once srun has ended, ``FOLDER --next JOB AFTER`` as in `note_next`."""
+    if words[0] == "--next":
+        JobTask(folder).note_next(words[1], after=words[2])
+        return 0
+    return JobTask(folder).after(int(words[0]))
+
+
 if __name__ == "__main__":
     from biodist.cli import job  # under its own name, which a job that takes this one's place unpickles
 
-    sys.exit(job.JobTask(sys.argv[1]).after(int(sys.argv[2])))
+    sys.exit(job.main(*sys.argv[1:]))

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from biodist.cli.say import err, out
-from biodist.errors import EXIT_DONE, EXIT_SOME, EXIT_STOPPED, MachineCannot, Problem, RunFailed, Stopped, UserError
+from biodist.errors import (
+    EXIT_DONE,
+    EXIT_SOME,
+    EXIT_STOPPED,
+    BiodistError,
+    MachineCannot,
+    Problem,
+    RunFailed,
+    Stopped,
+    UserError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,11 +98,18 @@ def rehearse_on_cluster(
     wish = _Wish(name, overrides, nproc, on=on, nodes=nodes)
     folder, plan, run = _begun(wish, root)
     refuse_limits(plan)
+    begun: list[RunFolder] = []
     for rehearsed, how in _both(folder, plan):
-        if not is_finished(rehearsed) and not _under_way(rehearsed):
+        if is_finished(rehearsed) or _under_way(rehearsed):
+            continue
+        try:
             _, submitted = submit_run(name, wish.changed, rehearsed.root, on, nodes, nproc, how)
-            if submitted is not None:
-                err.print(f"{rehearsed.root}: job {submitted[1]}")
+        except BiodistError:
+            _call_off(begun)
+            raise
+        if submitted is not None:
+            begun.append(rehearsed)
+            err.print(f"{rehearsed.root}: job {submitted[1]}")
     try:
         _wait(folder.runs)
     except KeyboardInterrupt:
@@ -100,6 +117,18 @@ def rehearse_on_cluster(
         err.print(f"The jobs go on. The same command waits for them again; this ends them: {cancels}")
         return EXIT_STOPPED
     return _concluded(folder, plan, wish.command(run), run, keep)
+
+
+def _call_off(runs: Sequence[RunFolder]) -> None:
+    """Ends the jobs of runs whose counterpart was refused: one of two compares nothing."""
+    from launch.cancellation import JobCancellation
+    from launch.slurm.scheduler import Scheduler
+
+    for run in runs:
+        try:
+            JobCancellation(run.jobs()[-1], Scheduler(), err.print).carry_out(save=False)
+        except MachineCannot as error:  # the refusal is what the user must hear of
+            err.print(f"{error}. End it: biodist cancel {shlex.quote(str(run.root))}")
 
 
 def _begun(wish: _Wish, root: Path | None) -> tuple[RehearsalFolder, Plan, Path]:

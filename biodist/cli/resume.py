@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -25,13 +26,14 @@ def resume(
 
     Processes, strategy and micro-batch are decided anew; what identifies the run (its core) cannot change.
     """
+    from biodist.cli.named_run import named_run
     from biodist.cli.submit import submit_recipe
     from biodist.cli.train import train_recipe
-    from biodist.run.folder import RunFolder
 
-    folder = RunFolder(run.absolute())
+    folder = named_run(run)
     if not folder.recipe.exists():
-        raise UserError(Problem(str(run), "is no run's folder", "name a folder that `biodist train` made"))
+        what = "holds no recipe.yaml: the run was never begun"
+        raise UserError(Problem(str(run), what, "begin it: biodist train RECIPE --run " + shlex.quote(str(run))))
     if on is not None:
         raise typer.Exit(submit_recipe(str(folder.recipe), tuple(overrides or ()), folder.root, on, nodes, nproc))
     if nodes is not None:

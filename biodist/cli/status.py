@@ -21,7 +21,7 @@ _RUNS = Path("runs")
 def status(
     runs: Annotated[
         Optional[list[Path]],  # noqa: UP045
-        typer.Argument(metavar="[RUN]...", help="Run folders; every run under ./runs when none is given."),
+        typer.Argument(metavar="[RUN]...", help="Folders of runs or of seeds; all under ./runs when none is given."),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds until all have ended.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a run and line.")] = False,
@@ -49,22 +49,19 @@ def status(
 
 
 def _roots(named: list[Path]) -> list[Path]:
-    from biodist.cli.named_run import named_run
+    from biodist.cli.named_run import named_runs
     from biodist.errors import Problem, UserError
-    from biodist.run.folder import RunFolder
 
-    if not named:
-        folders = sorted(_RUNS.iterdir()) if _RUNS.is_dir() else []
-        return [folder for folder in folders if folder.is_dir() and RunFolder(folder.absolute()).is_run()]
+    roots: list[Path] = []
     problems: list[Problem] = []
-    for path in named:
+    for path in named or (sorted(_RUNS.iterdir()) if _RUNS.is_dir() else []):
         try:
-            named_run(path)
+            roots += named_runs(path)
         except UserError as error:
-            problems += error.problems
+            problems += error.problems if named else ()
     if problems:
         raise UserError(problems)
-    return list(dict.fromkeys(named))
+    return list(dict.fromkeys(roots))
 
 
 def _watched(roots: list[Path], found: Survey, as_json: bool, every_s: float) -> Survey:

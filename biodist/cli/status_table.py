@@ -36,7 +36,9 @@ def rendered(found: Survey) -> RenderableType:
             Text(_attempts(standing)),
             Text(_where(standing)),
         )
-    return Group(table, Text(str(found.no_slurm))) if found.no_slurm else table
+    below = [f"{seen.name}: {_go_on(seen.standing)}" for seen in found.runs if seen.standing and seen.standing.resume]
+    below += [str(found.no_slurm)] if found.no_slurm else []
+    return Group(table, *map(Text, below)) if below else table
 
 
 def line(seen: Seen) -> str:
@@ -54,6 +56,7 @@ def line(seen: Seen) -> str:
         f"checkpoint {checkpoint}" if checkpoint else "",
         _attempts(standing),
         _where(standing),
+        _go_on(standing),
     ]
     return "  ".join(part for part in parts if part)
 
@@ -102,6 +105,8 @@ def _attempts(standing: RunStanding) -> str:
         parts.append(_count(standing.preemptions, "preemption"))
     if standing.failures:
         parts.append(_count(standing.failures, "failure"))
+    if standing.shortages:
+        parts.append(f"{standing.shortages} out of memory (micro-batch now {standing.micro_batch})")
     return ", ".join(parts)
 
 
@@ -116,6 +121,10 @@ def _where(standing: RunStanding) -> str:
     if not standing.under_way:
         return standing.host or ""
     return f"process {standing.pid} on {standing.host}"
+
+
+def _go_on(standing: RunStanding) -> str:
+    return f"go on with: {standing.resume}" if standing.resume else ""
 
 
 def _short(text: str) -> str:

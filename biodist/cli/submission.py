@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from biodist.errors import BiodistError, MachineCannot, Problem, UserError
@@ -80,32 +82,52 @@ def candidate(wish: Wish, root: Path | None, rehearsal: Rehearsal | None = None)
 def submit_candidates(candidates: Sequence[Candidate]) -> list[str]:
     """Submits one job, or one array of several; gives the jobs' numbers. All ask for the same nodes of one profile.
 
-    When Slurm refuses, nothing is left behind. Raises UserError, MachineCannot.
+    When Slurm refuses, or another command submits one of these runs, nothing is left behind. Raises UserError,
+    MachineCannot.
     """
-    from biodist.run.folder import RunFolder
-    from biodist.run.lease import Lease
-
     refuse_limits(candidates[0].plan)
     opened: list[JobFolder] = []
-    try:
-        with ExitStack() as leases:
-            for one in candidates:
-                RunFolder.prepare(one.folder.root, one.recipe.data.sensitive)
-                leases.enter_context(Lease.acquire(one.folder))
-                refuse_living_job(one.folder)
-                opened.append(one.folder.new_job())
-                _write(opened[-1], one.plan, one.wish)
-            ids = _sbatch(opened, [one.plan for one in candidates])
-            for one in candidates:
-                _keep_recipe(one)
-    except BiodistError:
-        for job in opened:
-            _remove(job)
+    with ExitStack() as held:
         for one in candidates:
-            if one.is_new:
-                _remove_untouched(one.folder)
-        raise
+            held.enter_context(_held(one))
+            refuse_living_job(one.folder)
+            opened.append(one.folder.new_job())
+            held.push(partial(_remove_refused, opened[-1]))
+            _write(opened[-1], one.plan, one.wish)
+        ids = _sbatch(opened, [one.plan for one in candidates])
+        for one in candidates:
+            _keep_recipe(one)
     return ids
+
+
+@contextmanager
+def _held(one: Candidate) -> Iterator[None]:
+    """The run is this command's alone. One that it made is taken away again when an error ends it, while nobody else
+    can have begun anything in it."""
+    from biodist.run.folder import RunFolder
+    from biodist.run.lease import Lease, RunHeld
+
+    root = one.folder.root
+    RunFolder.prepare(root, one.recipe.data.sensitive)
+    try:
+        lease = Lease.acquire(one.folder)
+    except RunHeld:
+        refuse_living_job(one.folder)  # which says more, where it is a job that writes
+        raise
+    except MachineCannot:
+        if one.is_new:
+            _remove_untouched(one.folder)
+        raise
+    except FileNotFoundError:
+        raise MachineCannot(f"{root}: another command made this run and took it away again; try once more") from None
+    with lease:
+        try:
+            yield
+        except BiodistError:
+            if one.is_new:
+                with lease.fence().hold():
+                    _remove_untouched(one.folder)
+            raise
 
 
 def refuse_limits(plan: Plan) -> None:
@@ -201,9 +223,14 @@ def _sbatch(jobs: Sequence[JobFolder], plans: Sequence[Plan]) -> list[str]:
     return submit_array(jobs, plans, tasks) if len(jobs) > 1 else [submit(jobs[0], plans[0], tasks[0])]
 
 
-def _remove(job: JobFolder) -> None:
+def _remove_refused(
+    job: JobFolder, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+) -> None:
+    """What was written for a job that came to nothing."""
     from biodist.run.durable import remove_tree
 
+    if not isinstance(error, BiodistError):
+        return
     remove_tree(job.root)
     if not any(job.root.parent.iterdir()):
         job.root.parent.rmdir()

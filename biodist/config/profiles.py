@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +20,8 @@ from biodist.config.profile_rules import broken_profile_rules
 from biodist.errors import BiodistError, Problem, UserError
 
 OWN = Path("~/.config/biodist/profiles")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MODEL = "cpu"  # to copy, where nothing is alike
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,14 @@ def find_profile(name_or_path: str | Path, own: Path = OWN) -> Path:
         return known[text]
     close = difflib.get_close_matches(text, known, n=1, cutoff=0.5)
     do = f"did you mean {close[0]}? " if close else ""
-    do += f"`biodist profiles` lists them; your own lie in {_home(own)}"
+    do += f"`biodist profiles` lists them; make your own: {_making(text, close[0] if close else _MODEL, _home(own))}"
     raise UserError(Problem(f"--on {shown_value(text)}", "there is no profile of that name", do))
+
+
+def _making(name: str, model: str, folder: Path) -> str:
+    """What a person types for a profile of that name, to be edited afterwards."""
+    file = shlex.quote(str(folder / (f"{name}.yaml" if _NAME.fullmatch(name) else "NAME.yaml")))
+    return f"mkdir -p {shlex.quote(str(folder))} && biodist profile {model} > {file}, then edit it"
 
 
 def load_profile(name_or_path: str | Path, overrides: Iterable[str] = (), own: Path = OWN) -> Profile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,18 @@ from biodist.run.durable import sync_folder
 _NUMBER = re.compile(r"\d{4,}")
 _FAILURE = re.compile(r"failure-rank-(\d+)\.json")
 _ENDING = re.compile(r"rank-(\d+)\.json")
+_SEED = re.compile(r"seed-(0|[1-9]\d*)")
 
 
 def run_root(recipe_name: str, core_digest: str, base: Path = Path("runs")) -> Path:
     """Where a run lives when the user names no folder: `runs/<name>-<8 hex of the recipe's core>`."""
     return base / f"{recipe_name}-{core_digest[:8]}"
+
+
+def seeds_root(recipe_name: str, core_digest: str, base: Path = Path("runs")) -> Path:
+    """Where the seeds of a recipe live when the user names no folder: `runs/<name>-<8 hex of its core>-seeds`."""
+    run = run_root(recipe_name, core_digest, base)
+    return run.with_name(f"{run.name}-seeds")
 
 
 @dataclass(frozen=True)
@@ -33,30 +40,10 @@ class RunFolder:
         Raises UserError when `root` is a file, cannot be made, or holds something that is no run.
         """
         run = cls(root.absolute())
-        if (why := run._unfit()) is not None:
-            raise UserError(Problem(f"run folder {root}", why, "name another folder with --run"))
-        try:
-            run.root.parent.mkdir(parents=True, exist_ok=True)
-            run.root.mkdir(mode=0o700 if sensitive else 0o777, exist_ok=True)
-            if sensitive:
-                run.root.chmod(0o700)
-        except OSError as error:
-            why = f"cannot be made: {error.filename}: {error.strerror}"
-            raise UserError(Problem(f"run folder {root}", why, "name another folder with --run")) from None
+        _take_up(
+            run.root, f"run folder {root}", sensitive, lambda: "" if run.is_run() else "is not empty and is not a run"
+        )
         return run
-
-    def _unfit(self) -> str | None:
-        if self.root.is_symlink() and not self.root.exists():
-            return "is a link that leads nowhere"
-        if not self.root.exists():
-            return None
-        if not self.root.is_dir():
-            return "is a file, must be a folder"
-        try:
-            empty = next(self.root.iterdir(), None) is None
-        except OSError as error:
-            return f"cannot be read: {error.strerror}"
-        return None if empty or self.is_run() else "is not empty and is not a run"
 
     def is_run(self) -> bool:
         """Whether a run lives here. A recipe alone does not make a run: it may be the user's own."""
@@ -248,9 +235,99 @@ class JobFolder(NumberedFolder):
         folder = self.root / "claims"
         return sorted(folder.iterdir()) if folder.is_dir() else []
 
+    def handover(self, job_id: str, restart: int) -> Path:
+        """What brings the job back, left to its batch script by a task that has no Slurm; gone once it is done."""
+        return self.root / "handovers" / f"{job_id}-{restart}.sh"
+
+    def following_script(self, job_id: str, restart: int) -> Path:
+        """The script of the job that then takes its place."""
+        return self.root / "handovers" / f"{job_id}-{restart}-next.sbatch"
+
+    def handovers(self) -> list[Path]:
+        """Those that nobody has carried out."""
+        folder = self.root / "handovers"
+        return sorted(folder.glob("*.sh")) if folder.is_dir() else []
+
     def call_of(self, claim: Path) -> Path:
         """The call in the same life as a claim."""
         return self.root / "calls" / f"{claim.name}.json"
+
+
+@dataclass(frozen=True)
+class SeedsFolder:
+    """One recipe with several seeds: an ordinary run of each in `seed-<N>`, and what they come to."""
+
+    root: Path
+
+    @classmethod
+    def prepare(cls, root: Path, sensitive: bool = False) -> SeedsFolder:
+        """Makes the folder, or takes up the seeds that are in it. `sensitive`: its owner alone can read it (0700).
+
+        Raises UserError when `root` is a file or a run, cannot be made, or holds something else.
+        """
+        folder = cls(root.absolute())
+        _take_up(folder.root, f"folder of seeds {root}", sensitive, folder._strange)
+        return folder
+
+    def _strange(self) -> str:
+        if RunFolder(self.root).is_run():
+            return "is one run, not a folder of several"
+        return "" if self.holds_seeds() else "is not empty and holds no seeds"
+
+    def holds_seeds(self) -> bool:
+        """Whether seeds live here."""
+        return bool(self.seeds())
+
+    def seeds(self) -> list[int]:
+        """Those that are here, in order, begun or not."""
+        if not self.root.is_dir():
+            return []
+        found = ((_SEED.fullmatch(path.name), path) for path in self.root.iterdir())
+        return sorted(int(name[1]) for name, path in found if name is not None and path.is_dir())
+
+    def run(self, seed: int) -> RunFolder:
+        """The run of one seed."""
+        return RunFolder(self.root / f"seed-{seed}")
+
+    def runs(self) -> list[RunFolder]:
+        """The runs of all seeds that are here, in order."""
+        return [self.run(seed) for seed in self.seeds()]
+
+    @property
+    def summary(self) -> Path:
+        """What the runs come to, made of them."""
+        return self.root / "seeds.json"
+
+
+def _take_up(root: Path, where: str, sensitive: bool, strange: Callable[[], str]) -> None:
+    """Makes a folder, or takes up what is in it; `strange` says why that is nothing to go on with.
+
+    Raises UserError that names `where`.
+    """
+    do = "name another folder with --run"
+    if why := _unfit(root, strange):
+        raise UserError(Problem(where, why, do))
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700 if sensitive else 0o777, exist_ok=True)
+        if sensitive:
+            root.chmod(0o700)
+    except OSError as error:
+        raise UserError(Problem(where, f"cannot be made: {error.filename}: {error.strerror}", do)) from None
+
+
+def _unfit(root: Path, strange: Callable[[], str]) -> str:
+    if root.is_symlink() and not root.exists():
+        return "is a link that leads nowhere"
+    if not root.exists():
+        return ""
+    if not root.is_dir():
+        return "is a file, must be a folder"
+    try:
+        empty = next(root.iterdir(), None) is None
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return "" if empty else strange()
 
 
 def _numbered(folder: Path) -> list[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from biodist.run.folder import JobFolder
 from biodist.run.records import Record
 
@@ -32,6 +34,11 @@ class Submission(Record):
 def resume_options(folder: JobFolder) -> tuple[str, ...]:
     """What `biodist resume` needs to go on as this submission did, with its very profile. Raises OSError, RunFailed."""
     return ("--on", str(folder.profile), "--nodes", str(Submission.load(folder.submission).nodes))
+
+
+def resume_command(folder: JobFolder) -> str:
+    """What a person types to go on in a submission of its own. Raises OSError, RunFailed."""
+    return shlex.join(["biodist", "resume", str(folder.run.root), *resume_options(folder)])
 
 
 def submitted(folder: JobFolder, job: SlurmJob) -> Submission:

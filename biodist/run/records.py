@@ -36,12 +36,12 @@ class Failure(Record):
 
     ``error``: an exception of its own · ``connection``: another rank went away · ``hang``: no progress ·
     ``signal``: ended by a signal · ``killed``: ended by SIGKILL · ``paused``: stood still, stopped from outside ·
-    ``silent``: nothing is heard of it, nor of its node.
+    ``silent``: nothing is heard of it, nor of its node · ``memory``: there was no memory left.
     """
 
     rank: int
     time: float
-    kind: Literal["error", "connection", "hang", "signal", "killed", "paused", "silent"]
+    kind: Literal["error", "connection", "hang", "signal", "killed", "paused", "silent", "memory"]
     message: str
     step: int | None = None
     exit_code: int | None = None  # a signal's number negated, as Python's subprocess has it
@@ -53,6 +53,7 @@ class Ending(Record):
     rank: int
     status: int
     time: float  # when it was noticed
+    out_of_memory: bool = False  # killed by the kernel, which had none left
 
 
 class AttemptRecord(Record):
@@ -64,6 +65,8 @@ class AttemptRecord(Record):
     pid: int  # of the launcher
     world_size: int
     strategy: str
+    micro_batch: int | None = None  # windows; None in records from before it was kept
+    micro_batch_rule: str | None = None  # what set it
     started: float
     ended: float | None = None
     resumed_step: int | None = None  # step of the checkpoint it went on from; 0: from the start

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import torch
 import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from biodist.plan.plan import Plan
 from biodist.training.placement import Placement
@@ -90,9 +92,11 @@ def process_group(plan: Plan, placement: Placement) -> Iterator[Control]:
     if plan.machine.device == "cuda":
         torch.cuda.set_device(placement.local_rank)
     timeout = timedelta(seconds=plan.recipe.distributed.timeout_s)
+    store = _store_between_nodes(placement, timeout)
     dist.init_process_group(
         plan.machine.backend,
-        init_method=placement.rendezvous,
+        init_method=placement.rendezvous if store is None else None,
+        store=store,
         rank=placement.rank,
         world_size=placement.world_size,
         timeout=timeout,
@@ -102,3 +106,23 @@ def process_group(plan: Plan, placement: Placement) -> Iterator[Control]:
         yield Control(placement.rank, placement.world_size, group, timeout)
     finally:
         dist.destroy_process_group()
+
+
+def _store_between_nodes(placement: Placement, timeout: timedelta) -> TCPStore | None:
+    """Where the ranks of several nodes meet; None on one machine, where a file serves.
+
+    Rank 0 takes over the socket that its launcher listens with: torch's own rendezvous would open the port anew, and
+    another process could have taken it since it was found free.
+    """
+    url = urlsplit(placement.rendezvous)
+    if url.scheme != "tcp":
+        return None
+    assert url.hostname is not None and url.port is not None
+    return TCPStore(
+        url.hostname,
+        url.port,
+        placement.world_size,
+        is_master=placement.rank == 0,
+        timeout=timeout,
+        master_listen_fd=placement.listening,
+    )

@@ -19,9 +19,10 @@ class Placement:
     rank: int
     local_rank: int
     world_size: int
-    rendezvous: str  # file:///… on one machine
+    rendezvous: str  # file:///… on one machine, tcp://host:port between nodes
     lease: str  # token of the lease under which this attempt may publish
     parent: int  # process id of the launcher; 0: none
+    listening: int | None = None  # rank 0, between nodes: the open socket that listens at the rendezvous already
 
     @property
     def leads(self) -> bool:
@@ -45,6 +46,7 @@ class Placement:
         parser.add_argument("--rendezvous", required=True, help="file:///… or tcp://…")
         parser.add_argument("--lease", default="", help="token of the run's lease")
         parser.add_argument("--parent", type=int, default=0, help="launcher's process id; the worker ends with it")
+        parser.add_argument("--listening", type=int, help="rank 0: number of the open socket at the rendezvous")
         given = parser.parse_args(arguments)
         return cls(
             attempt=given.attempt,
@@ -54,4 +56,5 @@ class Placement:
             rendezvous=given.rendezvous,
             lease=given.lease,
             parent=given.parent,
+            listening=given.listening,
         )

@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NoReturn
 
 from biodist.errors import EXIT_FAILED, BiodistError
 from biodist.plan.plan import Plan
@@ -20,10 +20,11 @@ from biodist.run.folder import AttemptFolder
 from biodist.run.records import Failure
 from biodist.run.tether import tether
 from biodist.training.placement import Placement
+from biodist.training.shortage import is_out_of_memory
 from biodist.training.stopping import StopFlag
 from biodist.training.watchdog import Watchdog
 
-FailureKind = Literal["error", "connection", "hang"]
+FailureKind = Literal["error", "connection", "hang", "memory"]
 
 # What gloo and NCCL say when another rank went away: a consequence, not a cause.
 CONNECTION_WORDS = (
@@ -56,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(placement, plan, stop, watchdog)
         except Exception as error:
             code = error.exit_code if isinstance(error, BiodistError) else EXIT_FAILED
-            consequence = _is_consequence(error)
-            _record(attempt, placement.rank, "connection" if consequence else "error", _said(error), code)
+            _record(attempt, placement.rank, _kind(error), _said(error), code)
             if isinstance(error, BiodistError):
                 print(f"rank {placement.rank}: {error}", file=sys.stderr)  # noqa: T201
             else:
@@ -91,18 +91,20 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", category=UserWarning)
 
 
-def _is_consequence(error: Exception) -> bool:
+def _kind(error: Exception) -> FailureKind:
+    if isinstance(error, BiodistError):
+        return "error"
+    if is_out_of_memory(error):
+        return "memory"
     said = str(error).lower()
-    return not isinstance(error, BiodistError) and any(words in said for words in CONNECTION_WORDS)
+    return "connection" if any(words in said for words in CONNECTION_WORDS) else "error"
 
 
 def _said(error: Exception) -> str:
     return str(error) if isinstance(error, BiodistError) else f"{type(error).__name__}: {error}"
 
 
-def _record(
-    attempt: AttemptFolder, rank: int, kind: Literal["error", "connection", "hang"], message: str, exit_code: int
-) -> None:
+def _record(attempt: AttemptFolder, rank: int, kind: FailureKind, message: str, exit_code: int) -> None:
     failure = Failure(rank=rank, time=time.time(), kind=kind, message=message, exit_code=exit_code)
     try:
         failure.save(attempt.failure(rank))
@@ -110,5 +112,13 @@ def _record(
         print(f"rank {rank}: {message} (not recorded: {error})", file=sys.stderr)  # noqa: T201
 
 
+def end(code: int) -> NoReturn:
+    """Ends the process at once. Threads that libraries leave behind can abort an interpreter that takes itself apart,
+    and a rank that has done its work would be taken for a failed one."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from statistics import fmean, median
 
 from biodist.config.profile import Profile
 from biodist.plan.plan import Plan
-from biodist.run.durable import read_json_lines
-from biodist.run.folder import AttemptFolder, RunFolder
+from biodist.run.folder import RunFolder
 from biodist.run.records import AttemptRecord, Record
+from launch.timings import Timings, slow
 
 VALIDATION, TEST = "validation", "test"
 
@@ -39,59 +38,24 @@ class Projection(Record):
     jobs: int | None = None  # of that limit, each with its start-up and its end ahead of the limit; None: never done
 
 
-@dataclass
-class _Measured:
-    start_ups: list[float]
-    steps: list[float]
-    saves: list[float]
-    stalls: list[float]
-    evaluations: list[float]
-    first_evaluations: list[float]
-
-
 def measured(runs: Iterable[RunFolder]) -> Seconds:
     """From the events of rank 0 in all their attempts. Raises RunFailed when a record is damaged."""
-    found = _Measured([], [], [], [], [], [])
-    for run in runs:
-        for attempt in run.attempts():
-            if attempt.record.exists():
-                _measure(attempt, found)
-    ordered, evaluations = sorted(found.steps), found.evaluations or found.first_evaluations
+    attempts = [attempt for run in runs for attempt in run.attempts() if attempt.record.exists()]
+    found = [(AttemptRecord.load(attempt.record).started, Timings.of(attempt)) for attempt in attempts]
+    start_ups = [one.training_began - started for started, one in found if one.training_began is not None]
+    steps = [step for _, one in found for step in one.steps]
+    stalls = [stall for _, one in found for stall in one.stalls]
+    evaluations = [seconds for _, one in found for seconds in one.evaluations]
+    evaluations = evaluations or [one.first_evaluation for _, one in found if one.first_evaluation is not None]
     return Seconds(
-        start_up=median(found.start_ups) if found.start_ups else None,
-        step_median=median(ordered) if ordered else None,
-        step_p95=ordered[math.ceil(0.95 * len(ordered)) - 1] if ordered else None,
-        step_mean=fmean(ordered) if ordered else None,
-        longest_save=max(found.saves, default=None),
-        save_stall=fmean(found.stalls) if found.stalls else None,
+        start_up=median(start_ups) if start_ups else None,
+        step_median=median(steps) if steps else None,
+        step_p95=slow(steps) if steps else None,
+        step_mean=fmean(steps) if steps else None,
+        longest_save=max((save for _, one in found for save in one.saves), default=None),
+        save_stall=fmean(stalls) if stalls else None,
         evaluation=fmean(evaluations) if evaluations else None,
     )
-
-
-def _measure(attempt: AttemptFolder, found: _Measured) -> None:
-    started = AttemptRecord.load(attempt.record).started
-    steps: list[float] = []
-    evaluations: list[float] = []
-    evaluating: float | None = None
-    trains = False
-    for event in read_json_lines(attempt.events(0)):
-        match event.get("kind"), event.get("name"):
-            case "phase", "training" if not trains:
-                trains = True
-                found.start_ups.append(event["time"] - started)
-            case "phase", "evaluating":
-                evaluating = event["time"]
-            case "scalars", _ if event["split"] == VALIDATION and evaluating is not None:
-                evaluations.append(event["time"] - evaluating)
-            case "step", _:
-                steps.append(event["seconds"])
-            case "saved", _:
-                found.saves.append(event["seconds"])
-                found.stalls.append(event["stall_seconds"])
-    # The first ones warm up.
-    found.steps += steps[1:]
-    found.evaluations += evaluations[1:]
-    found.first_evaluations += evaluations[:1]
 
 
 def projection(plan: Plan, seconds: Seconds, score_samples: int) -> Projection:

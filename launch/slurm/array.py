@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-from submitit.core.utils import DelayedSubmission
 
 from biodist.plan.plan import Plan
 from biodist.run.durable import write_text
 from biodist.run.folder import JobFolder
-from biodist.run.jobs import SlurmJob, submitted
 from launch.slurm.submission import (
     Parameters,
     ScriptExecutor,
+    note_job,
     python_of,
     refuse_without_slurm,
     uninterrupted,
@@ -70,15 +67,7 @@ def submit_array(jobs: Sequence[JobFolder], plans: Sequence[Plan], tasks: Sequen
     executor.update_parameters(**parameters)
     with uninterrupted():
         array_id = executor.accepted(lambda: executor._submit_command(""), "array")
-        return _noted(jobs, tasks, array_id, int(parameters["time"]))  # type: ignore[call-overload]
-
-
-def _noted(jobs: Sequence[JobFolder], tasks: Sequence[Callable[[], int]], array_id: str, time_min: int) -> list[str]:
-    """Each element's task and number, in the folder of its run."""
-    ids = [f"{array_id}_{number}" for number in range(len(jobs))]
-    for job, job_id, task in zip(jobs, ids, tasks, strict=True):
-        delayed = DelayedSubmission(task)
-        delayed.set_timeout(time_min, 0)
-        delayed.dump(job.root / f"{job_id}_submitted.pkl")  # a task that is there earlier waits for it
-        submitted(job, SlurmJob(job_id=job_id, submitted=time.time()))
+        ids = [f"{array_id}_{number}" for number in range(len(jobs))]
+        for job, job_id, task in zip(jobs, ids, tasks, strict=True):
+            note_job(job, job_id, task)
     return ids

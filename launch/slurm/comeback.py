@@ -7,7 +7,7 @@ Where requeueing is forbidden or `scontrol` is missing, another job takes its pl
 from __future__ import annotations
 
 import os
-import shlex
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,13 +17,15 @@ from biodist.config.profile import Profile
 from biodist.errors import EXIT_FAILED, EXIT_MACHINE, EXIT_STOPPED, BiodistError, MachineCannot
 from biodist.plan.plan import read_plan
 from biodist.run.folder import JobFolder, RunFolder
-from biodist.run.jobs import Submission, resume_options
+from biodist.run.jobs import Submission, resume_command
 from biodist.run.records import AttemptRecord
 from launch.achieved import published_steps
+from launch.micro_batch import can_shrink
+from launch.slurm.handover import hand_over
 from launch.slurm.job_state import JobState
 from launch.slurm.life import Call, Life
 from launch.slurm.scheduler import Scheduler
-from launch.slurm.submission import submit
+from launch.slurm.submission import can_submit, submit
 
 _MARGIN_S = 45.0  # SlurmdTimeout is looked at in turns of its third
 _ASK_EVERY_S = 5.0
@@ -89,12 +91,14 @@ class Comeback:
     @property
     def resume_command(self) -> str:
         """What a person types to go on, with the very profile of this submission."""
-        return shlex.join(["biodist", "resume", str(self.job.run.root), *resume_options(self.job)])
+        return resume_command(self.job)
 
     def _is_over(self, scheduler: Scheduler) -> bool:
         if self.job.cancelled.exists():
             self.say("cancelled by `biodist cancel`: it does not come back")
             return True
+        if not scheduler.available():
+            return False
         try:
             state = scheduler.job(self.life.job_id)
         except BiodistError as error:
@@ -107,6 +111,11 @@ class Comeback:
 
     def _missed_by_slurm(self, scheduler: Scheduler) -> bool:
         """Waits for Slurm to find out that a node is gone. Most often this task is ended while it waits."""
+        if not scheduler.available():
+            return False
+        if scheduler.nodes_answer(self.life.job_id, len(self.life.nodes)):
+            self.say("every node of the job answers: none is lost")
+            return False
         try:
             patience_s = scheduler.node_patience_s() + _MARGIN_S
             self.say(
@@ -124,6 +133,8 @@ class Comeback:
         return False
 
     def _requeued(self, scheduler: Scheduler) -> bool:
+        if shutil.which("scontrol") is None:
+            return False
         try:
             scheduler.requeue(self.life.job_id)
         except MachineCannot as error:
@@ -136,12 +147,23 @@ class Comeback:
         if self.life.job_id in [known.after for known in Submission.load(self.job.submission).jobs]:
             self.say(f"another job already waits for job {self.life.job_id} to end")
             return
+        if not can_submit():
+            self._handed_over()
+            return
         try:
             job_id = submit(self.job, read_plan(self.job.plan), self.task, after=self.life.job_id)
         except BiodistError as error:
             self.say(f"no job could take its place: {error}. Go on with: {self.resume_command}")
             return
         self.say(f"job {job_id} takes its place and begins once job {self.life.job_id} has ended")
+
+    def _handed_over(self) -> None:
+        try:
+            hand_over(self.job, self.life, read_plan(self.job.plan), self.resume_command)
+        except OSError as error:
+            self.say(f"no Slurm here, and {error.filename}: {error.strerror}. Go on with: {self.resume_command}")
+            return
+        self.say(f"no Slurm here ({self.life.node}): left to the batch script, which runs outside of any container")
 
 
 def over(state: JobState, life: Life) -> str:
@@ -161,7 +183,10 @@ def over(state: JobState, life: Life) -> str:
 
 
 def failures_in_a_row(run: RunFolder) -> int:
-    """Attempts that failed, newest first, all of which went on from the step the next one would go on from."""
+    """Attempts that failed, newest first, all of which went on from the step the next one would go on from.
+
+    One that ran out of memory does not count, as long as the next takes a smaller micro-batch.
+    """
     saved = newest_saved_step(run)
     count = 0
     for attempt in reversed(run.attempts()):
@@ -171,7 +196,7 @@ def failures_in_a_row(run: RunFolder) -> int:
         # None: it failed before it had found anything to go on from.
         if record.outcome != "failed" or record.resumed_step not in (None, saved):
             break
-        count += 1
+        count += not can_shrink(attempt)
     return count
 
 

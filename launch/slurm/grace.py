@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import median
 
 from biodist.config.profile import Profile
-from biodist.run.durable import read_json_lines
 from biodist.run.folder import RunFolder
+from launch.timings import Timings, slow
 
 _RECENT = 50
 
@@ -27,18 +26,11 @@ class Pace:
 
 
 def measured_pace(run: RunFolder) -> Pace | None:
-    """From the events of the newest attempt that made steps and saves; None when there is none."""
+    """By the newest attempt that made steps and saves: those before may have had other nodes. None: there is none."""
     for attempt in reversed(run.attempts()):
-        steps: list[float] = []
-        saves: list[float] = []
-        for event in read_json_lines(attempt.events(0)):
-            if event.get("kind") == "step":
-                steps.append(float(event["seconds"]))
-            elif event.get("kind") == "saved":
-                saves.append(float(event["seconds"]))
-        if steps and saves:
-            recent = sorted(steps[-_RECENT:])
-            return Pace(step_s=max(median(recent), recent[int(0.95 * (len(recent) - 1))]), save_s=max(saves[-_RECENT:]))
+        timings = Timings.of(attempt)
+        if timings.steps and timings.saves:
+            return Pace(step_s=slow(timings.steps[-_RECENT:]), save_s=max(timings.saves[-_RECENT:]))
     return None
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 import socket
 import threading
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import TracebackType
 
 import psutil
@@ -16,6 +17,24 @@ from biodist.errors import MachineCannot
 _ANSWER = b"biodist"
 _TRY_S = 15.0
 _PORTS_OF_A_JOB = 64
+_MOST_TRIED = 200
+_BACKLOG = 1024
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Where the ranks of an attempt meet, and how the other nodes find out whether they can reach it."""
+
+    address: str  # file:///… on one node, tcp://host:port between nodes
+    probe: str = ""  # host:port where the leader answers; empty on one node
+    listening: socket.socket | None = None  # what rank 0's worker takes over: it listens at the address already
+
+
+@contextmanager
+def meeting_between_nodes(host: str, ports: range, wanted: int) -> Iterator[Meeting]:
+    """Opens both, on `host`, at ports from `wanted` on, until it is left. Raises MachineCannot."""
+    with Probe(listening_socket(host, ports, wanted)) as probe, listening_socket(host, ports, wanted + 1) as listening:
+        yield Meeting(f"tcp://{host}:{listening.getsockname()[1]}", f"{host}:{probe.port}", listening)
 
 
 def own_address(interface: str | None) -> str:
@@ -54,21 +73,25 @@ def interface_towards(address: str) -> str:
     raise MachineCannot(f"{socket.gethostname()} reaches {address} from {local}, which none of its interfaces has")
 
 
-def free_port(address: str, ports: range, wanted: int) -> int:
-    """A port of `ports` that can be bound on `address`, tried from `wanted` on. Raises MachineCannot."""
-    for offset in range(min(len(ports), 200)):
-        port = ports[(wanted + offset) % len(ports)]
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, suppress(OSError):
-            probe.bind((address, port))
-            return port
+def listening_socket(address: str, ports: range, wanted: int) -> socket.socket:
+    """A socket that listens on `address`, on the first port of `ports` from `wanted` on that can be had.
+
+    It is held from then on: a port that is only looked for can be another's before anybody listens there. Raises
+    MachineCannot.
+    """
+    for offset in range(min(len(ports), _MOST_TRIED)):
+        with suppress(OSError):
+            return socket.create_server((address, ports[(wanted + offset) % len(ports)]), backlog=_BACKLOG)
     raise MachineCannot(f"no port free on {address} in {ports.start}-{ports.stop - 1}; widen rendezvous_ports")
 
 
 class Probe:
     """Answers whoever connects, while it is entered: the other nodes so find out whether they can reach this one."""
 
-    def __init__(self, address: str, port: int):
-        self._listening = socket.create_server((address, port), backlog=1024)
+    def __init__(self, listening: socket.socket):
+        """Closes `listening` at its end."""
+        self._listening = listening
+        self.port: int = listening.getsockname()[1]
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._answer, name="probe", daemon=True)
 
@@ -118,8 +141,7 @@ def _received(connection: socket.socket, size: int) -> bytes:
 def first_port(job_id: str, restart: int, ports: range) -> int:
     """Where the search for a port begins: two jobs on one node should not try the same one.
 
-    Jobs of neighbouring numbers start together, and a port is free from the search until rank 0 listens: were they
-    close, one that finds its first port taken would take the other's.
+    Jobs of neighbouring numbers start together: were they close, each would pass over the other's ports.
     """
     digits = int("".join(filter(str.isdigit, job_id)) or secrets.randbelow(1 << 16))
     return (digits * _PORTS_OF_A_JOB + restart * 2 % _PORTS_OF_A_JOB) % len(ports)

@@ -16,9 +16,10 @@ from launch.slurm.job_state import SACCT_FIELDS, SQUEUE_FIELDS, JobState, read_s
 from launch.slurm.partition import SINFO_FORMAT, Partition, read_partitions
 
 _UNKNOWN_JOB = "Invalid job id"
-_WAITS_ALREADY = "Job is pending execution"
-_UNREACHED = ("Unable to contact", "Connection refused", "timed out", "Zero Bytes", "temporarily")
+WAITS_ALREADY = "Job is pending execution"
+UNREACHED = ("Unable to contact", "Connection refused", "timed out", "Zero Bytes", "temporarily")
 _AGAIN_AFTER_S = 5.0
+_NODES_ANSWER_S = 20.0  # a step on every node of a job: a second, where all are there
 # The user's habits would change what the commands print.
 _HABITS = ("SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SCONTROL_")
 
@@ -62,9 +63,9 @@ class Scheduler:
         while True:
             done = self._run("scontrol", "requeue", job_id)
             words = _words(done)
-            if done.returncode == 0 or _WAITS_ALREADY in words:
+            if done.returncode == 0 or WAITS_ALREADY in words:
                 return
-            if not any(sign in words for sign in _UNREACHED) or time.monotonic() > until:
+            if not any(sign in words for sign in UNREACHED) or time.monotonic() > until:
                 raise MachineCannot(f"Slurm does not requeue job {job_id}: {words}")
             time.sleep(_AGAIN_AFTER_S)
 
@@ -94,6 +95,15 @@ class Scheduler:
         config = self._asked("scontrol", "show", "config")
         found = re.search(r"^SlurmdTimeout\s*=\s*(\d+)", config, re.MULTILINE)
         return float(found[1]) if found else 300.0
+
+    def nodes_answer(self, job_id: str, nodes: int) -> bool:
+        """Whether every node of a running job is there: a step was run on each. False is no proof that one is lost."""
+        step = (f"--jobid={job_id}", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1")
+        try:
+            done = _step(("srun", *step, "--immediate=10", "--input=none", "--gres=none", "true"), _NODES_ANSWER_S)
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        return done.returncode == 0
 
     def _queued(self, job_ids: list[str]) -> dict[str, JobState]:
         # All states: Slurm keeps a job that has ended for MinJobAge. All elements of an array, each on its own line.
@@ -148,6 +158,13 @@ class Scheduler:
                 f"Slurm has not answered `{command[0]}` for {self.timeout_s:.0f} s: try again; "
                 "`scontrol ping` says whether its controller is up"
             ) from None
+
+
+def _step(command: tuple[str, ...], timeout_s: float) -> subprocess.CompletedProcess[bytes]:
+    """Runs srun without the variables of the step that asks, which would be options of the new one."""
+    kept = {name: value for name, value in _environment().items() if not name.startswith(("SLURM_", "SRUN_"))}
+    kept |= {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}
+    return subprocess.run(command, env=kept, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s)
 
 
 def _environment() -> dict[str, str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from submitit.core.core import Job
-from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 from submitit.helpers import clean_env
 from submitit.slurm.slurm import SlurmExecutor
 
@@ -26,6 +26,8 @@ from biodist.run.folder import JobFolder
 from biodist.run.jobs import SlurmJob, submitted
 
 _IGNORING = 'trap "" TERM INT USR1 USR2; exec "$@"'
+# This life of this job, as in the names of what it leaves in its folder.
+_LIFE = "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}-${SLURM_RESTART_COUNT:-0}"
 NO_SLURM = "no Slurm here (sbatch and srun are not on PATH): submit from a login node of the cluster"
 
 
@@ -63,11 +65,7 @@ class Parameters:
                 "ntasks_per_node": machine.processes_per_node,
                 "signal_delay_s": profile.signal_lead_s,
                 "setup": list(profile.setup) or None,
-                "teardown": [
-                    "code=$?",
-                    f'[ "$code" = 0 ] || {python_of(plan)} -m biodist.cli.job {shlex.quote(str(folder))} "$code"',
-                    'exit "$code"',
-                ],
+                "teardown": _teardown(plan, shlex.quote(str(folder))),
                 # A rank that fails must not take the others' last words with it. srun has not inherited
                 # --cpus-per-task from sbatch since Slurm 22.05.
                 "srun_args": [
@@ -80,6 +78,19 @@ class Parameters:
                 **{name: value for name, value in optional.items() if value is not None},
             }
         )
+
+
+def _teardown(plan: Plan, folder: str) -> list[str]:
+    """Once srun has ended: a task's part, where no task was left to do it, and what a task without Slurm has left."""
+    return [
+        "code=$?",
+        'if [ "$code" != 0 ]; then',
+        f'  {python_of(plan)} -m biodist.cli.job {folder} "$code"',
+        f'  left={folder}/handovers/"{_LIFE}".sh',
+        '  [ ! -f "$left" ] || sh "$left"',
+        "fi",
+        'exit "$code"',
+    ]
 
 
 class ScriptExecutor(SlurmExecutor):
@@ -152,8 +163,19 @@ def clean_surroundings() -> Iterator[None]:
 
 def refuse_without_slurm() -> None:
     """Raises MachineCannot where there is nothing to submit to."""
-    if shutil.which("sbatch") is None or shutil.which("srun") is None:
+    if not can_submit():
         raise MachineCannot(NO_SLURM)
+
+
+def can_submit() -> bool:
+    return shutil.which("sbatch") is not None and shutil.which("srun") is not None
+
+
+def note_job(job: JobFolder, job_id: str, task: Callable[[], int], after: str | None = None) -> None:
+    """Leaves what the tasks of a job run, and its number, in its folder. A task that is there earlier waits for it."""
+    delayed = DelayedSubmission(task)
+    delayed.dump(job.root / f"{job_id}_submitted.pkl")
+    submitted(job, SlurmJob(job_id=job_id, submitted=time.time(), after=after))
 
 
 def python_of(plan: Plan) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,7 @@ from biodist.run.records import AttemptRecord, Failure, is_finished
 from launch.attempt_record import begin_record, end_record, remove_unfinished
 from launch.environment import worker_environment
 from launch.local import Outcome, first_failure_report, keep_record, worker_command
+from launch.micro_batch import can_shrink, carried_on, out_of_memory_advice
 from launch.progress import RunProgress
 from launch.ranks import Command, Ranks
 from launch.rendezvous import rendezvous
@@ -42,7 +44,7 @@ from launch.requests import StopRequests
 from launch.slurm.comeback import Comeback, claimed
 from launch.slurm.grace import grace_notice
 from launch.slurm.life import Call, Life, await_call, is_listed
-from launch.slurm.network import Probe, first_port, free_port, interface_towards, own_address, reach
+from launch.slurm.network import Meeting, first_port, interface_towards, meeting_between_nodes, own_address, reach
 from launch.slurm.peers import Peers
 from launch.slurm.scheduler import Scheduler
 from launch.watching import Patience, Watching
@@ -103,6 +105,10 @@ class Task:
                 self.say(f"the run in {self.job.run.root} is finished: nothing to do")
                 Call(exit_code=EXIT_DONE, why="finished").save(call)
                 return EXIT_DONE
+            if self.job.cancelled.exists():
+                self.say("cancelled by `biodist cancel` before it began: nothing to do")
+                Call(exit_code=EXIT_STOPPED, why="cancelled").save(call)
+                return EXIT_STOPPED
             with self._lease() as lease:
                 outcome = self._open(lease, requests, keep_failure)
         except Replaced:
@@ -117,6 +123,9 @@ class Task:
             raise
         if outcome.failure is not None:
             self.say(first_failure_report(outcome))
+            last = self.job.run.attempts()[-1]
+            if not can_shrink(last) and (advice := out_of_memory_advice(last)):
+                self.say(advice)
         if outcome.exit_code == EXIT_STOPPED:
             for notice in grace_notice(self.job.run, self.profile):
                 self.say(f"note: {notice}")
@@ -140,8 +149,9 @@ class Task:
 
     def _open(self, lease: Lease, requests: StopRequests, keep_failure: KeepFailure) -> Outcome:
         """Opens the attempt, calls the others and lives it."""
-        plan, run = self.plan, self.job.run
-        refuse_other_core(run, plan.recipe)
+        run = self.job.run
+        refuse_other_core(run, self.plan.recipe)
+        plan = carried_on(self.plan, run)
         versions = provenance({"data": plan.data.fingerprint})
         with lease.fence().hold():
             write_text(run.recipe, recipe_yaml(plan.recipe))
@@ -159,8 +169,8 @@ class Task:
         begin_record(attempt, plan, job=self.life.job_id, restart=self.life.restart, nodes=self.life.nodes)
         code, failure, asked = EXIT_FAILED, None, None
         try:
-            with self._meeting(attempt) as (address, probe):
-                call = Call(attempt=attempt.number, rendezvous=address, probe=probe, lease=lease.token)
+            with self._meeting(attempt) as meeting:
+                call = Call(attempt=attempt.number, rendezvous=meeting.address, probe=meeting.probe, lease=lease.token)
                 call.save(self.job.call(self.life.job_id, self.life.restart))
                 with RunProgress(attempt, plan, self.console) as progress:
 
@@ -169,7 +179,7 @@ class Task:
                             fence.check()
                         progress.watch()
 
-                    with self._watching(attempt, call, requests, watch) as following:
+                    with self._watching(attempt, call, requests, watch, meeting.listening) as following:
                         code, failure = following.follow()
                         asked = following.asked
         except Replaced:
@@ -182,20 +192,17 @@ class Task:
         return Outcome(code, failure, time.monotonic() - started)
 
     @contextmanager
-    def _meeting(self, attempt: AttemptFolder) -> Iterator[tuple[str, str]]:
+    def _meeting(self, attempt: AttemptFolder) -> Iterator[Meeting]:
         """Where the ranks meet, and where the leader answers other nodes: a file on one node, a port between nodes."""
         if len(self.life.nodes) == 1:
             with rendezvous(attempt) as address:
-                yield address, ""
+                yield Meeting(address)
             return
         host = own_address(self.profile.network_interface)
         first, last = self.profile.rendezvous_ports
         ports = range(first, last + 1)
-        start = first_port(self.life.job_id, self.life.restart, ports)
-        probe = free_port(host, ports, start)
-        with Probe(host, probe):
-            meeting = free_port(host, ports, start + 1)
-            yield f"tcp://{host}:{meeting}", f"{host}:{probe}"
+        with meeting_between_nodes(host, ports, first_port(self.life.job_id, self.life.restart, ports)) as meeting:
+            yield meeting
 
     # ---- every other rank
 
@@ -257,12 +264,22 @@ class Task:
 
     @contextmanager
     def _watching(
-        self, attempt: AttemptFolder, call: Call, requests: StopRequests, watch: Callable[[], None]
+        self,
+        attempt: AttemptFolder,
+        call: Call,
+        requests: StopRequests,
+        watch: Callable[[], None],
+        listening: socket.socket | None = None,
     ) -> Iterator[Watching]:
+        """`listening`: what the rank takes over, and alone has from then on."""
         life = self.life
         argv = worker_command(attempt, self.plan, life.rank, call.rendezvous, call.lease, life.local_rank)
-        command = Command(life.rank, argv, attempt.log(life.rank))
+        keeps = () if listening is None else (listening.fileno(),)
+        argv += [word for number in keeps for word in ("--listening", str(number))]
+        command = Command(life.rank, argv, attempt.log(life.rank), keeps)
         with Ranks([command], self._worker_environment(call)) as own:
+            if listening is not None:
+                listening.close()
             peers = Peers(own, attempt, life)
             patience = replace(_PATIENCE, others_s=_PATIENCE.others_s + _LEADER_S) if life.leads else _PATIENCE
             yield Watching(attempt, peers, requests, watch, self.say, patience, self._asked_again)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from biodist.errors import EXIT_INTERRUPTED, EXIT_MACHINE, EXIT_STOPPED, EXIT_USER
-from biodist.run.folder import RunFolder
+from biodist.run.folder import JobFolder, RunFolder
+from biodist.run.jobs import SlurmJob, Submission
 from biodist.run.lease import LeaseRecord
 from biodist.run.process import process_space, process_stat
 
@@ -82,6 +83,35 @@ def test_a_number_that_another_process_has_now(desk: Any, bystander: subprocess.
     held(desk.folder / "a", pid=bystander.pid, process_start_ticks=stat.start_ticks)
     assert desk.run("cancel", "a").code == 0
     assert bystander.wait(timeout=30) == -15
+
+
+def submitted_before(run: RunFolder) -> JobFolder:
+    """A submission whose job may still wait in a queue."""
+    job = run.new_job()
+    jobs = (SlurmJob(job_id="4711", submitted=time.time() - 60),)
+    Submission(profile="p", nodes=1, world_size=1, command=("biodist",), jobs=jobs).save(job.submission)
+    return job
+
+
+def test_one_that_trains_here_and_has_a_job_where_slurm_cannot_be_asked(
+    desk: Any, bystander: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is ended, and the job marked, so that it ends when it begins. With Slurm: tests/cluster."""
+    monkeypatch.setenv("PATH", str(desk.folder))
+    stat = process_stat(bystander.pid)
+    assert stat is not None
+    job = submitted_before(held(desk.folder / "a", pid=bystander.pid, process_start_ticks=stat.start_ticks))
+    said = desk.run("cancel", "a")
+    assert said.code == 0 and bystander.wait(timeout=30) == -15
+    assert "job 4711 of this run: no Slurm here" in said.err and "it ends as soon as it begins" in said.err
+    assert job.cancelled.exists()
+
+
+def test_another_machines_process_keeps_its_job(desk: Any) -> None:
+    """What can be ended in part alone is not begun to be ended."""
+    job = submitted_before(held(desk.folder / "a", host="far-away", process_space="another/space"))
+    assert desk.run("cancel", "a").code == EXIT_MACHINE
+    assert not job.cancelled.exists()
 
 
 def test_what_is_no_run(desk: Any) -> None:

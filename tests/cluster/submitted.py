@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from biodist.run.records import AttemptRecord
 from .conftest import Cluster
 
 STRATEGY = "zero2"
+SLURM = frozenset(
+    {"sacct", "salloc", "sbatch", "scancel", "scontrol", "sdiag", "sinfo", "sprio", "squeue", "srun", "sstat"}
+)
 LIFE_S = 240.0  # how long one life of a job may take on a busy machine
 
 
@@ -42,19 +46,18 @@ class Submitted:
     def trap(self, name: str, call: int, rank: int = 0) -> Trap:
         """A rank that will stand still at an instant of the run; set before `submit`."""
         at = moment(name)
+        return self._trap(at.module, at.function, at.having, call, rank)
+
+    def command_trap(self, module: str, function: str, call: int = 1) -> Trap:
+        """A command that will stand still at a call of a function."""
+        return self._trap(module, function, "", call, None)
+
+    def _trap(self, module: str, function: str, having: str, call: int, rank: int | None) -> Trap:
         number = len(self.traps)
         folder = self.run.root.parent
-        trap = Trap(
-            module=at.module,
-            function=at.function,
-            having=at.having,
-            call=call,
-            rank=rank,
-            reached=str(folder / f"reached-{number}"),
-            release=str(folder / f"release-{number}"),
-        )
-        self.traps.append(trap)
-        return trap
+        reached, release = str(folder / f"reached-{number}"), str(folder / f"release-{number}")
+        self.traps.append(Trap(module, function, having, call, rank, reached, release))
+        return self.traps[-1]
 
     def profile(self, **changes: Any) -> Path:
         """The profile `devcluster` with changes, as a file."""
@@ -70,9 +73,12 @@ class Submitted:
             **{"cwd": self.ground.folder, "env": variables, "capture_output": True, "text": True, "timeout": 120},
         )
 
-    def started(self, *words: str) -> subprocess.Popen[bytes]:
-        """A command of biodist, begun."""
-        variables = environment(self.ground.variables(), self.traps)
+    def started(
+        self, *words: str, path: Path | None = None, traps: Sequence[Trap] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """A command of biodist, begun; `path`: the folder of all commands that it sees, `traps`: those it runs into."""
+        variables = environment(self.ground.variables(), self.traps if traps is None else traps)
+        variables |= {"PATH": str(path)} if path else {}
         command = [sys.executable, "-m", "biodist.cli", *words]
         return subprocess.Popen(command, cwd=self.ground.folder, env=variables, stdout=subprocess.DEVNULL)
 
@@ -152,6 +158,17 @@ class Submitted:
         left = leftovers(self.run)
         assert not left, f"left behind: {left}"
         self.wait(lambda: not self.cluster.status()["processes"], "processes are left on a node", 30)
+
+
+def commands_without(folder: Path, names: Iterable[str] = SLURM) -> Path:
+    """A new folder with every command on PATH but some."""
+    folder.mkdir()
+    for place in reversed(os.environ["PATH"].split(os.pathsep)):
+        for path in Path(place).iterdir() if Path(place).is_dir() else ():
+            if path.name not in names:
+                (folder / path.name).unlink(missing_ok=True)
+                (folder / path.name).symlink_to(path)
+    return folder
 
 
 @pytest.fixture(scope="session")

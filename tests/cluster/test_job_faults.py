@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from biodist.metrics.samples import verify_chain
+from biodist.run.jobs import Submission
 from biodist.run.records import Result
 
-from .submitted import Submitted, ground, submitted
+from .submitted import Submitted, differences, ground, submitted
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 __all__ = ["ground", "submitted"]
@@ -56,6 +57,21 @@ def test_a_leader_that_is_killed_is_stood_in_for(submitted: Submitted) -> None:
     submitted.wait_finished()
     assert submitted.outcomes() == ["failed", "finished"]
     submitted.check_equal()
+
+
+def test_a_stand_in_elsewhere_does_not_wait_for_a_node_that_lives(submitted: Submitted) -> None:
+    """One rank a node: nobody is left on rank 0's, which Slurm would never miss."""
+    held = submitted.trap("step", call=7)
+    job = submitted.submit("--nproc", "1")
+    submitted.wait_held(held)
+    os.kill(parent(worker(submitted, rank=0)), signal.SIGKILL)
+    submitted.wait_said("rank 0's task is gone; rank 1's stands in for it")
+    submitted.wait_said("every node of the job answers: none is lost")
+    held.let_go()
+    submitted.wait_finished()
+    assert submitted.outcomes() == ["failed", "finished"] and submitted.job == job
+    assert "a node seems to be lost" not in submitted.log()
+    assert differences(submitted.run, submitted.ground.undisturbed("zero2", 2)) == []
 
 
 def test_a_node_that_is_lost_takes_nothing_with_it(submitted: Submitted) -> None:
@@ -186,3 +202,24 @@ def test_one_job_a_run(submitted: Submitted) -> None:
     assert "biodist cancel" in done.stderr
     submitted.wait_held(held)
     held.let_go()
+
+
+def test_of_two_commands_at_once_one_submits(submitted: Submitted) -> None:
+    """Both found no such run. One has taken it, and has written nothing yet, when the other comes: that one must be
+    refused, and must not take the folder away."""
+    words = ("submit", str(submitted.ground.recipe), "distributed.strategy=zero2", "--on", "devcluster", "--nodes", "2")
+    where = ("--run", str(submitted.run.root))
+    late = submitted.command_trap("biodist.cli.submission", "submit_candidates")
+    second = submitted.started(*words, *where, traps=[late])
+    submitted.wait(lambda: late.holds == second.pid, "the second command never came so far")
+    early = submitted.command_trap("biodist.run.folder", "RunFolder.new_job")
+    first = submitted.started(*words, *where, traps=[early])
+    submitted.wait(lambda: early.holds == first.pid, "the first command never came so far")
+    late.let_go()
+    assert second.wait(60) == 4
+    early.let_go()
+    assert first.wait(60) == 0
+    [job] = submitted.run.jobs()
+    [known] = Submission.load(job.submission).jobs
+    submitted.cluster.jobs.append(known.job_id)
+    assert [row["job"] for row in submitted.cluster.status()["jobs"]] == [known.job_id]

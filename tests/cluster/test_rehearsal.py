@@ -16,7 +16,7 @@ from biodist.run.folder import RunFolder
 from biodist.run.jobs import Submission
 from biodist.run.records import AttemptRecord
 
-from .submitted import LIFE_S, STRATEGY, Submitted, ground, submitted
+from .submitted import LIFE_S, STRATEGY, Submitted, environment, ground, submitted
 
 pytestmark = [pytest.mark.slurm(user_signal="either"), pytest.mark.timeout(1500)]
 __all__ = ["ground", "submitted"]
@@ -31,7 +31,7 @@ def rehearsing(submitted: Submitted, log: Path) -> Iterator[subprocess.Popen[byt
         process = subprocess.Popen(
             [*command, f"distributed.strategy={STRATEGY}", *options],
             cwd=submitted.ground.folder,
-            env=submitted.ground.variables(),
+            env=environment(submitted.ground.variables(), submitted.traps),
             stdout=file,
             stderr=subprocess.STDOUT,
         )
@@ -74,3 +74,22 @@ def test_left_waited_for_again_and_good(submitted: Submitted, tmp_path: Path) ->
     assert verdict["profile"] == "devcluster" and verdict["projection"]["jobs"] == 1
     assert "rank 3 after step 5" in verdict["checks"][0]["found"]
     assert submitted.cluster.status()["processes"] in ([], {}), "processes are left on a node"
+
+
+def test_when_the_second_is_refused_the_first_is_called_off(submitted: Submitted, tmp_path: Path) -> None:
+    """The partition closes between the two."""
+    cluster, log = submitted.cluster, tmp_path / "log"
+    cluster.wait_for_state(cluster.hog(), "RUNNING")
+    trap = submitted.command_trap("launch.slurm.submission", "submit", call=2)
+    try:
+        with rehearsing(submitted, log) as process:
+            submitted.wait(lambda: trap.holds == process.pid, "the second submission")
+            [first] = jobs_of(RunFolder(submitted.run.root.with_name("run-rehearsal") / "undisturbed"))
+            cluster.jobs.append(first)
+            cluster.slurm("scontrol", "update", "PartitionName=low", "State=INACTIVE")
+            trap.let_go()
+            assert process.wait(120) == 4, log.read_text()
+    finally:
+        cluster.slurm("scontrol", "update", "PartitionName=low", "State=UP")
+    assert "Slurm refuses the job" in log.read_text()
+    cluster.wait_for_state(first, "CANCELLED")

@@ -53,6 +53,15 @@ def test_the_states_of_a_job(cluster: Cluster) -> None:
     Scheduler().cancel(first)  # fine twice
 
 
+@pytest.mark.slurm
+def test_nodes_answer_until_one_is_lost(cluster: Cluster) -> None:
+    job = cluster.submit(STUBBORN, "--partition=low", "--nodes=2", "--mem=100", "--exclusive")
+    await_state(cluster, job, "RUNNING")
+    assert Scheduler().nodes_answer(job, 2)
+    cluster.kill_node(await_state(cluster, job, "RUNNING").nodes.strip("n[]").split("-")[-1].rjust(2, "n"))
+    assert not Scheduler().nodes_answer(job, 2)
+
+
 def test_the_elements_of_an_array(cluster: Cluster) -> None:
     array = cluster.submit("exit $SLURM_ARRAY_TASK_ID", *SMALL, "--array=0,3")
     cluster.wait_until(

@@ -74,10 +74,12 @@ def test_the_nearest_name_is_given(own: Path) -> None:
     (own / "lab-gpu.yaml").write_text(MINE)
     assert refusal("devclustr", own) == (
         "--on devclustr: there is no profile of that name "
-        f"(did you mean devcluster? `biodist profiles` lists them; your own lie in {own})"
+        f"(did you mean devcluster? `biodist profiles` lists them; make your own: mkdir -p {own} && "
+        f"biodist profile devcluster > {own}/devclustr.yaml, then edit it)"
     )
     assert "did you mean lab-gpu?" in refusal("labgpu", own)
-    assert "did you mean" not in refusal("qqqqqq", own)
+    said = refusal("qqqqqq; rm -r x", own)
+    assert "did you mean" not in said and f"biodist profile cpu > {own}/NAME.yaml" in said
 
 
 @pytest.mark.parametrize("name", ["", "x" * 5000, "a\0b", "/" + "x" * 5000, "a\0/b"])

@@ -126,6 +126,26 @@ def test_a_living_attempt_of_a_dead_leader_counts_once_slurm_has_taken_it_back(s
     assert story.standing(slurm_says("PENDING", restarts=1)).preemptions == 1
 
 
+def test_a_job_that_does_not_come_back_names_the_line_that_goes_on(story: Story) -> None:
+    story.submit("17")
+    story.attempt("stopped", range(1, 11))
+    [job] = story.run.jobs()
+    line = f"biodist resume {story.run.root} --on {job.profile} --nodes 2"
+    assert story.standing(slurm_says("PENDING", restarts=1)).resume == "", "it comes back by itself"
+    assert story.standing(answers=False).resume == "", "it may"
+    for slurm in (slurm_says("FAILED", exit_code=75), {}):
+        assert story.standing(slurm).resume == line
+    assert story.standing(slurm_says("FAILED", exit_code=75)).reason == "job 17: FAILED, exit code 75"
+    left = job.handover("17", 0)
+    left.parent.mkdir()
+    left.touch()
+    standing = story.standing(slurm_says("FAILED", exit_code=75))
+    assert standing.state == "stopped" and standing.reason.endswith("it must be submitted again")
+    assert story.standing(slurm_says("PENDING", restarts=1)).reason == "", "carried out, or requeued by hand"
+    story.attempt("stopped", range(11, 21), job=None)
+    assert story.standing({}).resume == "", "it went on here"
+
+
 def test_stops_here_are_no_preemptions(story: Story) -> None:
     story.attempt("stopped", range(1, 11), job=None)
     story.attempt("running", range(11, 21), job=None)

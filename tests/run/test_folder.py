@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biodist.errors import UserError
-from biodist.run.folder import AttemptFolder, RunFolder, run_root
+from biodist.run.folder import AttemptFolder, RunFolder, SeedsFolder, run_root, seeds_root
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -34,6 +34,7 @@ def test_paths_are_those_of_the_contract(tmp_path: Path) -> None:
 
 def test_default_folder_names_recipe_and_core() -> None:
     assert run_root("ncbi", "0123456789abcdef") == Path("runs/ncbi-01234567")
+    assert seeds_root("ncbi.v1", "0123456789abcdef") == Path("runs/ncbi.v1-01234567-seeds")
 
 
 def test_attempts_count_from_one_and_go_past_four_digits(tmp_path: Path) -> None:
@@ -93,3 +94,29 @@ def test_an_attempts_paths_lie_in_it_and_differ(number: int, rank: int) -> None:
     paths = {attempt.log(rank), attempt.events(rank), attempt.failure(rank), attempt.plan, attempt.record}
     assert len(paths) == 5 and all(path.parent == attempt.root for path in paths)
     assert attempt.number == number and attempt.run.root == Path("/r")
+
+
+def test_seeds_are_folders_by_their_number(tmp_path: Path) -> None:
+    folder = SeedsFolder.prepare(tmp_path / "seeds", sensitive=True)
+    assert folder.root.stat().st_mode & 0o777 == 0o700 and not folder.holds_seeds()
+    for name in ("seed-42", "seed-9", "seed-007", "seed-", "seed-1x", "trial-3"):
+        (folder.root / name).mkdir()
+    (folder.root / "seed-43").touch()
+    assert folder.seeds() == [9, 42]
+    assert [run.root.name for run in folder.runs()] == ["seed-9", "seed-42"]
+    assert folder.run(42).root.parent == folder.root and folder.summary == folder.root / "seeds.json"
+    assert SeedsFolder.prepare(folder.root) == folder
+
+
+def test_folders_that_hold_no_seeds_are_refused(tmp_path: Path) -> None:
+    run, other, file, link = (tmp_path / name for name in ("run", "other", "file", "link"))
+    run.mkdir()
+    RunFolder(run).lease_lock.touch()
+    other.mkdir()
+    (other / "notes").touch()
+    file.touch()
+    link.symlink_to(tmp_path / "nowhere")
+    for root, why in {run: "is one run", other: "holds no seeds", file: "is a file", link: "leads nowhere"}.items():
+        with pytest.raises(UserError, match=why):
+            SeedsFolder.prepare(root)
+    assert SeedsFolder(tmp_path / "nowhere").seeds() == []

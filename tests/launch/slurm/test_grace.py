@@ -18,7 +18,10 @@ def run(tmp_path: Path) -> RunFolder:
     run = RunFolder.prepare(tmp_path / "run")
     attempt = run.new_attempt()
     steps = [{"kind": "step", "step": n, "seconds": 30.0 if n == 3 else 2.0} for n in range(1, 101)]
-    saves = [{"kind": "saved", "step": 50, "seconds": 5.0}, {"kind": "saved", "step": 100, "seconds": 20.0}]
+    saves = [
+        {"kind": "saved", "step": step, "seconds": seconds, "stall_seconds": 0.1}
+        for step, seconds in ((50, 5.0), (100, 20.0))
+    ]
     attempt.events(0).write_text("".join(json.dumps(event) + "\n" for event in [*steps, *saves]))
     run.new_attempt()  # one that has measured nothing yet
     return run

@@ -21,5 +21,9 @@ srun --unbuffered --output /runs/mednli-0a1b2c3d/jobs/0001/%j_%t_log.out --kill-
 
 # teardown
 code=$?
-[ "$code" = 0 ] || sh -c 'trap "" TERM INT USR1 USR2; exec "$@"' sh /opt/biodist/bin/python -P -m biodist.cli.job /runs/mednli-0a1b2c3d/jobs/0001 "$code"
+if [ "$code" != 0 ]; then
+  sh -c 'trap "" TERM INT USR1 USR2; exec "$@"' sh /opt/biodist/bin/python -P -m biodist.cli.job /runs/mednli-0a1b2c3d/jobs/0001 "$code"
+  left=/runs/mednli-0a1b2c3d/jobs/0001/handovers/"${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}-${SLURM_RESTART_COUNT:-0}".sh
+  [ ! -f "$left" ] || sh "$left"
+fi
 exit "$code"
