@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from biodist.config.corpora import SPLITS, entries
 from biodist.config.document import KeyPath
 from biodist.config.findings import Finding, shown_value
 from biodist.config.recipe import CorpusEntry, Recipe
-from biodist.config.rules import SPLITS, entries
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 

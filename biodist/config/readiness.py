@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
+from biodist.config.corpora import annotated_types, entries
 from biodist.config.document import KeyPath
 from biodist.config.findings import Finding
 from biodist.config.recipe import Recipe
-from biodist.config.rules import annotated_types, entries
+from biodist.config.text_rules import FORMATS_OF_TASK
 
-TASKS = ("ner",)
-FORMATS = ("iob", "iob2", "iobes", "conll")
+TASKS = ("ner", "nli", "classification")
+FORMATS = tuple(dict.fromkeys(name for formats in FORMATS_OF_TASK.values() for name in formats))
 LATER = "is part of the recipe, but this version does not do it yet"
 
 
 def not_ready(recipe: Recipe) -> Iterator[Finding]:
     """Every value of the recipe that waits for a later version."""
-    return chain(_task(recipe), _formats(recipe), _merging(recipe), _memory_savers(recipe))
+    return chain(_task(recipe), _formats(recipe), _merging(recipe))
 
 
 def _task(recipe: Recipe) -> Iterator[Finding]:
@@ -42,12 +43,3 @@ def _merging(recipe: Recipe) -> Iterator[Finding]:
     if len(data.train) > 1 and data.sampling != "proportional":
         sampling = data.sampling if isinstance(data.sampling, str) else f"temperature {data.sampling.temperature:g}"
         yield Finding((("data", "sampling"),), f"{sampling} {LATER}", "set data.sampling=proportional")
-
-
-def _memory_savers(recipe: Recipe) -> Iterator[Finding]:
-    if recipe.distributed.offload != "none":
-        about: KeyPath = ("distributed", "offload")
-        yield Finding((about,), f"{recipe.distributed.offload} {LATER}", "set distributed.offload=none")
-    if recipe.model.activation_checkpointing:
-        about = ("model", "activation_checkpointing")
-        yield Finding((about,), f"true {LATER}", "set model.activation_checkpointing=false")

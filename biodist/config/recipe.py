@@ -60,6 +60,36 @@ class ModelSection(Section):
     )
 
 
+class Columns(Section):
+    """Where a sample's parts stand: fields of a JSON line, columns of a table; those of the task where absent.
+
+    A whole number is a column's position, from 1, in a table without a header line.
+    """
+
+    text: str | None = Field(None, min_length=1, description="The text; nli: sentence1, classification: text.")
+    second: str | None = Field(
+        None, min_length=1, description="The other text of a pair; nli: sentence2, classification: none."
+    )
+    label: str | None = Field(
+        None, min_length=1, description="The class; nli: gold_label, classification: label, pubmedqa: final_decision."
+    )
+    id: str | None = Field(
+        None, min_length=1, description="The sample's id in its file; nli: pairID, classification: id. May be missing."
+    )
+
+    @property
+    def by_position(self) -> bool:
+        """Whether the columns are named by position: the table has no header line then."""
+        return any(name.isascii() and name.isdigit() for name in (self.text, self.second, self.label, self.id) if name)
+
+
+COLUMNS_OF_TASK = {
+    "nli": Columns(text="sentence1", second="sentence2", label="gold_label", id="pairID"),
+    "classification": Columns(text="text", label="label", id="id"),
+}
+COLUMNS_OF_PUBMEDQA = Columns(text="QUESTION", second="CONTEXTS", label="final_decision")
+
+
 class CorpusEntry(Section):
     """One file of one split."""
 
@@ -72,11 +102,22 @@ class CorpusEntry(Section):
         None, description="Entity types this corpus annotates, after map; all of data.labels when absent."
     )
     map: dict[str, str] = Field(default_factory=dict, description="Renames labels of the corpus: {DISO: Disease}.")
+    columns: Columns = Field(Columns(), description="Where a sample's parts stand in a table or a JSON line.")
 
     @property
     def corpus(self) -> str:
         """The corpus's name in figures and sample ids."""
         return self.name or PurePath(self.path).stem
+
+    def columns_for(self, task: TaskName) -> Columns:
+        """What the file's columns are called: as the recipe says, else as its format or task has it.
+
+        A file whose columns go by position has an id only where the recipe gives its position.
+        """
+        usual = COLUMNS_OF_PUBMEDQA if self.format == "pubmedqa" else COLUMNS_OF_TASK.get(task, Columns())
+        if self.columns.by_position:
+            usual = usual.model_copy(update={"id": None})
+        return usual.model_copy(update=self.columns.model_dump(exclude_none=True))
 
 
 class Temperature(Section):
@@ -91,7 +132,16 @@ class DataSection(Section):
     sensitive: bool = Field(False, description="true: run folders and caches are readable by their owner alone (0700).")
     max_length: int = Field(512, ge=8, description="Longest window, in tokens, special ones included.")
     stride: int = Field(64, ge=0, description="Tokens that two windows of a longer sample share.")
+    max_windows: PositiveInt | None = Field(
+        None, description="Windows of one long text that are fed; what is beyond them is cut. All when absent."
+    )
+    pool: Literal["mean", "max"] = Field(
+        "mean", description="How the scores of a long text's windows become one prediction."
+    )
     truncate: Literal["longest", "first", "second"] = Field("longest", description="Which side of a pair is cut.")
+    multi_label: bool = Field(
+        False, description="Classification: true where a sample has none, one or several of data.labels."
+    )
     repair: bool = Field(False, description="Broken tag sequences: false refuses them, true repairs and counts them.")
     labels: tuple[str, ...] = Field(
         (), description="Entity types or classes, in order; checked against the corpora. Every task but qa needs them."

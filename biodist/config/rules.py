@@ -7,13 +7,20 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 
+from biodist.config.corpora import annotated_types, entries, has_pairs
 from biodist.config.document import KeyPath
 from biodist.config.findings import Finding
-from biodist.config.recipe import CorpusEntry, DataSection, Recipe
+from biodist.config.recipe import Recipe
+from biodist.config.text_rules import NO_MAJORITY, broken_text_rules
 
-SPLITS = ("train", "validation", "test")
 SPECIAL_TOKENS = 2  # around a window of one text
-METRICS_OF_NER = {"f1": "max", "precision": "max", "recall": "max", "accuracy": "max", "loss": "min"}
+SHARED_METRICS = ("f1", "precision", "recall", "accuracy", "loss")
+METRICS_OF_TASK = {
+    "ner": SHARED_METRICS,
+    "nli": (*SHARED_METRICS, "macro_f1", "micro_f1", "matthews"),
+    "classification": (*SHARED_METRICS, "macro_f1", "micro_f1", "matthews"),
+}
+METRICS_OF_MULTI_LABEL = (*SHARED_METRICS, "macro_f1", "micro_f1", "example_f1")
 EPOCHS: KeyPath = ("train", "epochs")
 MAX_STEPS: KeyPath = ("train", "max_steps")
 
@@ -29,14 +36,18 @@ def broken_rules(recipe: Recipe) -> Iterator[Finding]:
         _label_maps(recipe),
         _corpus_names(recipe),
         _metric(recipe),
+        _offload(recipe),
+        broken_text_rules(recipe),
     )
 
 
-def entries(data: DataSection) -> Iterator[tuple[KeyPath, CorpusEntry]]:
-    """Every file of every split with its key."""
-    for split in SPLITS:
-        for number, entry in enumerate(getattr(data, split)):
-            yield ("data", split, number), entry
+def metrics_of(recipe: Recipe) -> tuple[str, ...]:
+    """The metrics of a recipe's task that may choose its best model; of all but `loss` more is better.
+
+    `f1`, `precision` and `recall` are over entities (ner), macro averages over classes (nli, classification), or
+    micro averages (several labels a sample).
+    """
+    return METRICS_OF_MULTI_LABEL if recipe.data.multi_label else METRICS_OF_TASK.get(recipe.task, ())
 
 
 def _length_of_training(recipe: Recipe) -> Iterator[Finding]:
@@ -75,6 +86,8 @@ def _scratch_size(recipe: Recipe) -> Iterator[Finding]:
 
 
 def _windows(recipe: Recipe) -> Iterator[Finding]:
+    if has_pairs(recipe):
+        return  # always one window
     room = recipe.data.max_length - SPECIAL_TOKENS
     if recipe.data.stride >= room:
         what = f"{recipe.data.stride} must be below data.max_length - {SPECIAL_TOKENS} ({room}), or no window advances"
@@ -91,7 +104,9 @@ def _labels(recipe: Recipe) -> Iterator[Finding]:
             second = [number for number, other in enumerate(labels) if other == label][1]
             yield Finding(((*about, second), about), f"{label} is listed {count} times", "keep one")
     for number, label in enumerate(labels):
-        if not label or (recipe.task == "ner" and (label == "O" or label != "".join(label.split()))):
+        if not label:
+            yield Finding(((*about, number),), "is empty", "give a name, or remove it")
+        elif recipe.task == "ner" and (label == "O" or label != "".join(label.split())):
             yield Finding(((*about, number), ("task",)), f"{label!r} cannot name an entity type", "O and blanks cannot")
     every: tuple[KeyPath, ...] = (about, *((*key, "annotates") for key, _ in entries(recipe.data) if key[1] == "train"))
     annotated = {name for entry in recipe.data.train for name in annotated_types(entry, recipe.data)}
@@ -100,18 +115,14 @@ def _labels(recipe: Recipe) -> Iterator[Finding]:
             yield Finding(every, f"{label} is annotated by no training corpus", "name it in an annotates, or remove it")
 
 
-def annotated_types(entry: CorpusEntry, data: DataSection) -> frozenset[str]:
-    """The types a corpus annotates."""
-    return frozenset(data.labels if entry.annotates is None else entry.annotates)
-
-
 def _label_maps(recipe: Recipe) -> Iterator[Finding]:
     labels = recipe.data.labels
     for key, entry in entries(recipe.data):
         named = [((*key, "annotates", number), name) for number, name in enumerate(entry.annotates or ())]
         mapped = [((*key, "map", source), name) for source, name in entry.map.items()]
         for path, name in named + mapped:
-            if labels and name not in labels:
+            is_dropped = recipe.task == "nli" and name == NO_MAJORITY
+            if labels and name not in labels and not is_dropped:
                 close = difflib.get_close_matches(name, labels, n=1)
                 do = f"did you mean {close[0]}?" if close else "data.labels has " + ", ".join(labels)
                 yield Finding((path, ("data", "labels")), f"{name} is not in data.labels", do)
@@ -131,13 +142,22 @@ def _corpus_names(recipe: Recipe) -> Iterator[Finding]:
 
 
 def _metric(recipe: Recipe) -> Iterator[Finding]:
-    about: tuple[KeyPath, ...] = (("evaluate", "metric"), ("task",))
-    metric, mode = recipe.evaluate.metric, recipe.evaluate.mode
-    if recipe.task != "ner":
+    about: tuple[KeyPath, ...] = (("evaluate", "metric"), ("task",), ("data", "multi_label"))
+    metric, mode, known = recipe.evaluate.metric, recipe.evaluate.mode, metrics_of(recipe)
+    best = "min" if metric == "loss" else "max"
+    if not known:
         return
-    if metric not in METRICS_OF_NER:
-        yield Finding(about, f"{metric} is not a metric of task ner", "one of " + ", ".join(METRICS_OF_NER))
-    elif METRICS_OF_NER[metric] != mode:
-        best = METRICS_OF_NER[metric]
+    if metric not in known:
+        several = " with several labels a sample" if recipe.data.multi_label else ""
+        yield Finding(about, f"{metric} is not a metric of task {recipe.task}{several}", "one of " + ", ".join(known))
+    elif best != mode:
         what = f"{mode} would keep the worst model: {metric} is better when {'smaller' if best == 'min' else 'larger'}"
         yield Finding((("evaluate", "mode"), *about), what, f"set evaluate.mode={best}")
+
+
+def _offload(recipe: Recipe) -> Iterator[Finding]:
+    strategy = recipe.distributed.strategy
+    if recipe.distributed.offload != "none" and strategy not in ("zero2", "zero3"):
+        about: tuple[KeyPath, ...] = (("distributed", "offload"), ("distributed", "strategy"))
+        what = f"{recipe.distributed.offload} needs zero2 or zero3, but distributed.strategy is {strategy}"
+        yield Finding(about, what, "set distributed.strategy=zero2, or distributed.offload=none")

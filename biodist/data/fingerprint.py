@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 from typing import cast
 
+from biodist.config.corpora import TEXT_TASKS, has_pairs
 from biodist.config.recipe import CorpusEntry, Recipe
 from biodist.data.iob import Format, Source
 from biodist.data.tags import PREFIXES
+from biodist.data.texts import FORMATS, TextSource
 from biodist.errors import Problem, UserError
 
 VERSION = 1  # of what is stored; a change here makes every index anew
-SPLITS = ("train", "validation", "test")
 
 
 def split_entries(recipe: Recipe) -> dict[str, tuple[CorpusEntry, ...]]:
@@ -22,10 +23,10 @@ def split_entries(recipe: Recipe) -> dict[str, tuple[CorpusEntry, ...]]:
     return {split: entries for split, entries in splits.items() if entries}
 
 
-def source(recipe: Recipe, entry: CorpusEntry) -> Source:
-    """How a file of the recipe is read. Raises UserError for a format that no reader here knows."""
+def tagged_source(recipe: Recipe, entry: CorpusEntry) -> Source:
+    """How a tagged file of the recipe is read. Raises UserError for a format that no reader here knows."""
     if entry.format not in PREFIXES:
-        raise UserError(Problem(entry.path, f"format {entry.format} has no reader", f"known: {', '.join(PREFIXES)}"))
+        raise _no_reader(entry, tuple(PREFIXES))
     return Source(
         path=Path(entry.path).expanduser(),
         format=cast(Format, entry.format),
@@ -34,6 +35,26 @@ def source(recipe: Recipe, entry: CorpusEntry) -> Source:
         rename=entry.map,
         repair=recipe.data.repair,
     )
+
+
+def text_source(recipe: Recipe, entry: CorpusEntry) -> TextSource:
+    """How a file of texts of the recipe is read. Raises UserError for a format that no reader here knows."""
+    if entry.format not in FORMATS:
+        raise _no_reader(entry, FORMATS)
+    return TextSource(
+        path=Path(entry.path).expanduser(),
+        format=entry.format,
+        columns=entry.columns_for(recipe.task),
+        corpus=entry.corpus,
+        declared=recipe.data.labels,
+        rename=entry.map,
+        multi_label=recipe.data.multi_label,
+        no_majority=recipe.task == "nli",
+    )
+
+
+def _no_reader(entry: CorpusEntry, known: tuple[str, ...]) -> UserError:
+    return UserError(Problem(entry.path, f"format {entry.format} has no reader", f"known: {', '.join(known)}"))
 
 
 def file_digest(path: Path) -> str:
@@ -49,11 +70,12 @@ def data_fingerprint(recipe: Recipe, tokenizer: str | None) -> str:
     training files and the settings. Raises UserError naming every file that cannot be read.
     """
     data, problems = recipe.data, []
+    is_text = recipe.task in TEXT_TASKS
     digests: dict[str, list[dict[str, object]]] = {}
     for split, entries in split_entries(recipe).items():
         digests[split] = []
         for entry in entries:
-            read = source(recipe, entry)
+            read = text_source(recipe, entry) if is_text else tagged_source(recipe, entry)
             try:
                 content = file_digest(read.path)
             except OSError as error:
@@ -67,6 +89,7 @@ def data_fingerprint(recipe: Recipe, tokenizer: str | None) -> str:
                     "format": read.format,
                     "declared": read.declared,
                     "map": dict(sorted(entry.map.items())),
+                    **({"columns": read.columns.model_dump()} if isinstance(read, TextSource) else {}),
                 }
             )
     if problems:
@@ -78,7 +101,13 @@ def data_fingerprint(recipe: Recipe, tokenizer: str | None) -> str:
         "tokenizer": tokenizer or {"vocab_size": scratch.vocab_size, "lower_case": scratch.lower_case},
         "labels": data.labels,
         "max_length": data.max_length,
-        "stride": data.stride,
-        "repair": data.repair,
+        **(_of_texts(recipe) if is_text else {"stride": data.stride, "repair": data.repair}),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _of_texts(recipe: Recipe) -> dict[str, object]:
+    """What the samples of texts depend on: of pairs what is cut, of single texts their windows."""
+    data = recipe.data
+    windows = {"truncate": data.truncate} if has_pairs(recipe) else {"stride": data.stride, "most": data.max_windows}
+    return {"task": recipe.task, "multi_label": data.multi_label, **windows}

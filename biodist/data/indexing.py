@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from biodist.config.corpora import TEXT_TASKS
 from biodist.config.recipe import CorpusEntry, Recipe
 from biodist.data.cache import CacheSlot
-from biodist.data.fingerprint import data_fingerprint, file_digest, source, split_entries
-from biodist.data.iob import Reading
-from biodist.data.records import Record
+from biodist.data.class_places import ClassPlaces
+from biodist.data.fingerprint import data_fingerprint, file_digest, split_entries
+from biodist.data.samples import FileSamples, samples_of, training_texts
 from biodist.data.store import SampleStore, StoreDamaged, StoreWriter, split_file
-from biodist.data.tags import iob2_labels
 from biodist.data.tokenizer import load_tokenizer, tokenizer_digest, train_wordpiece, write_tokenizer
-from biodist.data.windows import WordPieces, make_windows
 from biodist.errors import MachineCannot, Problem, UserError
 from biodist.plan.index import DataIndex, SplitIndex
 
 Progress = Callable[[str, int], None]  # split, samples done
 
 INDEX, DIGESTS, TOKENIZER = "index.json", "digests.json", "tokenizer"
-CHUNK_RECORDS = 2048
 
 
 def build_index(recipe: Recipe, model_folder: Path | None, cache: Path, progress: Progress | None = None) -> DataIndex:
@@ -39,7 +36,7 @@ def build_index(recipe: Recipe, model_folder: Path | None, cache: Path, progress
     training files). Two processes that ask for one index build it once. Raises UserError with every problem of every
     file, and MachineCannot where the cache cannot be written.
     """
-    tokenizer = load_tokenizer(model_folder) if model_folder else None
+    tokenizer = load_tokenizer(model_folder, split_words=recipe.task not in TEXT_TASKS) if model_folder else None
     digest = tokenizer_digest(tokenizer) if tokenizer else None
     slot = CacheSlot(cache, data_fingerprint(recipe, digest), private=recipe.data.sensitive)
     try:
@@ -65,7 +62,7 @@ def build_index(recipe: Recipe, model_folder: Path | None, cache: Path, progress
 
 
 def index_notices(index: DataIndex) -> tuple[str, ...]:
-    """What a person should know of an index, though nothing is wrong: labels that never occur, mended sequences."""
+    """What a person should know of an index, though nothing is wrong: absent labels, what was mended or cut."""
     notices = []
     for split, counted in index.splits.items():
         absent = [kind for kind, mentions in counted.types.items() if not mentions]
@@ -73,6 +70,13 @@ def index_notices(index: DataIndex) -> tuple[str, ...]:
             notices.append(f"data.labels: {', '.join(absent)} never occurs in {split}")
         if counted.repaired:
             notices.append(f"data.repair: {counted.repaired:,} broken tag sequences mended in {split}")
+        if counted.truncated:
+            share = 100 * counted.truncated / counted.samples
+            notices.append(f"data.max_length: {counted.truncated:,} samples of {split} ({share:.1f} %) cut")
+        if counted.dropped:
+            notices.append(f"data.{split}: {counted.dropped:,} pairs without a majority label dropped")
+        if counted.undeclared:
+            notices.append(f"data.{split}: {counted.undeclared:,} MeSH terms outside data.labels passed over")
     return tuple(notices)
 
 
@@ -89,18 +93,15 @@ class _Build:
     ):
         self._recipe, self._model_folder, self._staging = recipe, model_folder, staging
         self._progress = progress or (lambda split, samples: None)
-        self._labels = iob2_labels(recipe.data.labels)
-        self._label_ids = {label: number for number, label in enumerate(self._labels)}
         self._problems: list[Problem] = []
         self._tokenizer = tokenizer or self._trained_tokenizer()
-        self._pieces = WordPieces(self._tokenizer)
+        self._samples = samples_of(recipe, self._tokenizer)
+        self._classes = ClassPlaces(recipe)
 
     def write(self, slot: CacheSlot) -> None:
         """Writes all files, the index last, and publishes them. Raises UserError with every problem of every file."""
-        room = self._recipe.data.max_length - len(self._pieces.prefix) - len(self._pieces.suffix)
-        if room < 1:
-            raise UserError(Problem("data.max_length", "leaves no room beside the special tokens", "raise it"))
         splits = {split: self._split(split, entries) for split, entries in split_entries(self._recipe).items()}
+        self._problems += self._classes.problems()
         if self._problems:
             raise UserError(self._problems)
         write_tokenizer(self._tokenizer, self._staging / TOKENIZER, self._model_folder)
@@ -108,7 +109,7 @@ class _Build:
             fingerprint=slot.fingerprint,
             store=str(slot.folder),
             tokenizer=str(slot.folder / TOKENIZER),
-            labels=self._labels,
+            labels=self._samples.labels,
             vocab_size=self._tokenizer.get_vocab_size(with_added_tokens=True),
             splits=splits,
         )
@@ -118,29 +119,22 @@ class _Build:
 
     def _trained_tokenizer(self) -> Tokenizer:
         scratch = self._recipe.model.scratch
-        return train_wordpiece(self._training_words(), scratch.vocab_size, scratch.lower_case)
-
-    def _training_words(self) -> Iterator[str]:
-        for entry in self._recipe.data.train:
-            try:
-                for record in Reading(source(self._recipe, entry)):
-                    yield from record.tokens
-            except UserError:
-                continue  # reported when the file is read for its samples
+        return train_wordpiece(training_texts(self._recipe), scratch.vocab_size, scratch.lower_case)
 
     def _split(self, split: str, entries: Sequence[CorpusEntry]) -> SplitIndex:
-        mentions: Counter[str] = Counter(dict.fromkeys(self._recipe.data.labels, 0))
+        types: Counter[str] = Counter(dict.fromkeys(self._recipe.data.labels, 0))
         ordinals: Counter[str] = Counter()
-        repaired = 0
+        truncated = repaired = dropped = undeclared = 0
         with StoreWriter(split_file(self._staging, split)) as writer:
             for entry in entries:
-                reading = Reading(source(self._recipe, entry))
-                try:
-                    self._encode(split, iter(reading), writer, ordinals)
-                except UserError as error:
-                    self._problems.extend(error.problems)
-                mentions.update(reading.report.mentions)
-                repaired += reading.report.repaired
+                file = self._samples.file(entry)
+                truncated += self._encode(split, file, writer, ordinals)
+                counts = file.counts
+                self._classes.add(split, entry, counts)
+                types.update(counts.types)
+                repaired += counts.repaired
+                dropped += counts.dropped
+                undeclared += counts.undeclared
         stored = SampleStore(split_file(self._staging, split))
         return SplitIndex(
             samples=stored.samples,
@@ -148,33 +142,26 @@ class _Build:
             tokens=int(stored.lengths.sum()),
             targets=int(stored.targets.sum()),
             lengths=dict(sorted(Counter(stored.lengths.tolist()).items())),
-            types=dict(mentions),
+            types=dict(types),
             repaired=repaired,
+            truncated=truncated,
+            dropped=dropped,
+            undeclared=undeclared,
         )
 
-    def _encode(self, split: str, records: Iterator[Record], writer: StoreWriter, ordinals: Counter[str]) -> None:
-        """Windows of every record into the store; once a problem is known, files are only read to find the others."""
-        data = self._recipe.data
-        while chunk := list(islice(records, CHUNK_RECORDS)):
-            if self._problems:
-                continue
-            self._pieces.learn(word for record in chunk for word in record.tokens)
-            for record in chunk:
-                ordinals[record.corpus] += 1
-                gold = gold_labels(record, self._label_ids)
-                windows = make_windows(record.tokens, gold, self._pieces, data.max_length, data.stride)
-                writer.add(record.corpus, ordinals[record.corpus], gold, windows)
-            self._progress(split, ordinals.total())
-
-
-def gold_labels(record: Record, label_ids: dict[str, int]) -> list[int]:
-    """The IOB2 label number of each word of a record."""
-    labels = [label_ids["O"]] * len(record.tokens)
-    for entity in record.entities:
-        labels[entity.start] = label_ids[f"B-{entity.type}"]
-        for word in range(entity.start + 1, entity.end):
-            labels[word] = label_ids[f"I-{entity.type}"]
-    return labels
+    def _encode(self, split: str, file: FileSamples, writer: StoreWriter, ordinals: Counter[str]) -> int:
+        """Windows of every sample into the store; how many samples were cut. A file's problems are kept for the end."""
+        truncated = 0
+        try:
+            for chunk in file:
+                for sample in chunk:
+                    ordinals[sample.corpus] += 1
+                    writer.add(sample.corpus, ordinals[sample.corpus], sample.gold, sample.windows)
+                    truncated += sample.truncated
+                self._progress(split, ordinals.total())
+        except UserError as error:
+            self._problems.extend(error.problems)
+        return truncated
 
 
 def _digests(folder: Path) -> dict[str, str]:

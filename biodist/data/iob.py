@@ -6,25 +6,22 @@ A blank line ends a sentence, a ``-DOCSTART-`` line a document. Nothing is dropp
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from biodist.data.records import Record
 from biodist.data.tags import PREFIXES, Mentions, Tag, iob2_mentions, iobes_mentions, parse_tag
-from biodist.errors import Problem, UserError
+from biodist.data.text_file import FileProblems, LineShape, nearest_declared, numbered_lines
 
 Format = Literal["iob", "iob2", "iobes", "conll"]
 
-PROBLEMS_LISTED = 50  # a file; the rest is counted
 LONGEST_LINE_BYTES = 1 << 20
+SHAPE = LineShape("tokens and tags", "one token and its tag a line", LONGEST_LINE_BYTES)
 BLANK = " \t\r"
-BOMS_OF_OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
@@ -87,10 +84,7 @@ class _Pass:
 
     def __init__(self, source: Source):
         self.source = source
-        self._problems: list[tuple[int, Problem]] = []
-        self._unlisted = 0
-        self._undeclared: dict[str, list[int]] = {}  # type -> first line, column, lines
-        self._undecodable = 0
+        self._problems = FileProblems(source.path)
         self._prefixes = PREFIXES[source.format]
         self._mentions_of = iobes_mentions if source.format == "iobes" else iob2_mentions
         self._tags: dict[str, Tag] = {}
@@ -112,46 +106,17 @@ class _Pass:
         return ReadReport(*counts, self._longest, self._longest_line)
 
     def records(self) -> Iterator[Record]:
-        try:
-            with self.source.path.open("rb") as handle:
-                for number, raw in enumerate(iter(partial(handle.readline, LONGEST_LINE_BYTES + 1), b""), start=1):
-                    if self._is_unreadable(number, raw):
-                        break
-                    text = self._decode(number, raw)
-                    if self._continues(number, text):
-                        continue
-                    yield from self._close()
-                    self._start_document(text)
+        for number, text in numbered_lines(self.source.path, SHAPE, self._problems):
+            if self._continues(number, text):
+                continue
             yield from self._close()
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            self._note(0, f"cannot be read: {reason}", "check the path and its rights")
-        self._finish()
+            self._start_document(text)
+        yield from self._close()
+        if not self._problems and not self._sentences:
+            self._problems.note(0, "holds no sentence", "give a file of tokens and tags")
+        self._problems.raise_any()
 
     # --- lines -------------------------------------------------------------------------------------------------
-
-    def _is_unreadable(self, number: int, raw: bytes) -> bool:
-        """Whether the file is no text at all: one problem, and the rest is not worth reading."""
-        if number == 1 and raw.startswith(BOMS_OF_OTHER_ENCODINGS):
-            self._note(number, "is UTF-16, not UTF-8", "convert it to UTF-8")
-        elif b"\0" in raw:
-            self._note(number, "is binary (a zero byte)", "give a text file of tokens and tags")
-        elif len(raw) > LONGEST_LINE_BYTES:
-            self._note(number, f"line longer than {LONGEST_LINE_BYTES:,} bytes", "one token and its tag a line")
-        else:
-            return False
-        return True
-
-    def _decode(self, number: int, raw: bytes) -> str:
-        if number == 1:
-            raw = raw.removeprefix(b"\xef\xbb\xbf")
-        try:
-            return raw.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            if not self._undecodable:
-                self._note(number, f"is not UTF-8 from byte {error.start + 1} of the line on", "convert it to UTF-8")
-            self._undecodable += 1
-            return raw.decode("utf-8", errors="replace").rstrip("\r\n")
 
     def _continues(self, number: int, text: str) -> bool:
         """Takes one line in; False where it ends a sentence or a document."""
@@ -168,15 +133,17 @@ class _Pass:
         if len(columns) > 1:
             self._columns = self._columns or len(columns)
         if len(columns) < 2:
-            self._note(number, "has 1 column", "a line is a token, then its tag, between them a tab or a space")
+            self._problems.note(
+                number, "has 1 column", "a line is a token, then its tag, between them a tab or a space"
+            )
         elif len(columns) != self._columns:
-            self._note(
+            self._problems.note(
                 number,
                 f"has {len(columns)} columns where the file began with {self._columns}",
                 "give each line the same",
             )
         elif not columns[0].strip(BLANK):
-            self._note(number, "column 1: empty token", "remove the line or fill in the token")
+            self._problems.note(number, "column 1: empty token", "remove the line or fill in the token")
         else:
             self._add(number, columns[0].strip(BLANK), len(columns), tag)
         return True
@@ -211,15 +178,19 @@ class _Pass:
             shapes = ", ".join(f"{prefix}-Type" for prefix in self._prefixes)
             other = "format: iobes" if text[:2] in ("E-", "S-") and "E" not in self._prefixes else ""
             do = f"a tag is O, {shapes}" + (f"; {other} reads E- and S-" if other else "")
-            self._note(number, f"column {column}: tag outside the scheme of format {self.source.format}", do)
+            self._problems.note(number, f"column {column}: tag outside the scheme of format {self.source.format}", do)
             return None
         prefix, kind = tag
         kind = self.source.rename.get(kind, kind)
         declared = self.source.declared
         if kind and declared is not None and kind not in declared:
-            self._note_undeclared(number, column, kind)
+            self._note_undeclared(number, column, kind, declared)
             return None
         return self._tags.setdefault(text, (prefix, kind))
+
+    def _note_undeclared(self, number: int, column: int, kind: str, declared: tuple[str, ...]) -> None:
+        do = f"{nearest_declared(kind, declared)}; add the type to data.labels or rename it with map"
+        self._problems.note_undeclared(kind, number, f"column {column}: entity type that is not declared", do)
 
     def _close(self) -> Iterator[Record]:
         """The open sentence, if there is one; none where all its lines were problems."""
@@ -241,45 +212,6 @@ class _Pass:
             self._longest, self._longest_line = len(self._words), self._began
         if not self.source.repair:
             for broken in found.breaks:
-                self._note(self._lines[broken.token], broken.rule, "correct the tags, or set data.repair (--repair)")
-
-    # --- problems ----------------------------------------------------------------------------------------------
-
-    def _note(self, line: int, what: str, do: str) -> None:
-        if len(self._problems) >= PROBLEMS_LISTED:
-            self._unlisted += 1
-            return
-        where = f"{self.source.path}:{line}" if line else str(self.source.path)
-        self._problems.append((line, Problem(where, what, do)))
-
-    def _note_undeclared(self, line: int, column: int, kind: str) -> None:
-        """One problem a type, with its first line, not one for each of its thousand mentions."""
-        if kind in self._undeclared:
-            self._undeclared[kind][2] += 1
-        elif len(self._undeclared) < PROBLEMS_LISTED:
-            self._undeclared[kind] = [line, column, 1]
-        else:
-            self._unlisted += 1
-
-    def _finish(self) -> None:
-        for kind, (line, column, lines) in self._undeclared.items():
-            more = f", here and on {lines - 1:,} more lines" if lines > 1 else ""
-            what = f"column {column}: entity type that is not declared{more}"
-            self._note(line, what, nearest_type(kind, self.source.declared or ()))
-        if not self._problems and not self._sentences:
-            self._note(0, "holds no sentence", "give a file of tokens and tags")
-        problems = [problem for _, problem in sorted(self._problems, key=lambda noted: noted[0])]
-        if self._undecodable > 1:
-            problems.append(Problem(str(self.source.path), f"has {self._undecodable:,} lines that are not UTF-8"))
-        if self._unlisted:
-            problems.append(Problem(str(self.source.path), f"and {self._unlisted:,} more problems"))
-        if problems:
-            raise UserError(problems)
-
-
-def nearest_type(kind: str, declared: tuple[str, ...]) -> str:
-    """Advice on an undeclared type. It names declared types alone: the file's own words stay in the file."""
-    folded = {name.casefold(): name for name in declared}
-    near = difflib.get_close_matches(kind.casefold(), folded, n=1, cutoff=0.5)
-    advice = f"nearest declared: {folded[near[0]]}" if near else f"declared: {', '.join(declared)}"
-    return f"{advice}; add the type to data.labels or rename it with map"
+                self._problems.note(
+                    self._lines[broken.token], broken.rule, "correct the tags, or set data.repair (--repair)"
+                )

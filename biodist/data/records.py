@@ -27,3 +27,18 @@ class Record:
     line: int
     tokens: tuple[str, ...]
     entities: tuple[Entity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextRecord:
+    """One sample that is labelled as a whole: a text, or a pair of texts.
+
+    ``document`` is its id in the file, or its number there; ``line`` the line (from 1) on which it begins. ``labels``
+    is one class, or of multi-label samples none, one or several.
+    """
+
+    document: str
+    corpus: str
+    line: int
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]

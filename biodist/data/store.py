@@ -25,10 +25,11 @@ BATCH_TOKENS = 1 << 20
 SCHEMA = pa.schema(
     [
         pa.field("corpus", pa.string(), nullable=False),
-        pa.field("ordinal", pa.int32(), nullable=False),  # sentence of its corpus, from 1
-        pa.field("gold", pa.list_(pa.int16()), nullable=False),  # a label a word
+        pa.field("ordinal", pa.int32(), nullable=False),  # sample of its corpus, from 1
+        pa.field("gold", pa.list_(pa.int16()), nullable=False),  # a label a word, or the classes of the sample
         pa.field("lengths", pa.list_(pa.int32()), nullable=False),  # tokens of each window
         pa.field("targets", pa.list_(pa.int32()), nullable=False),  # words owned by each window
+        pa.field("seconds", pa.list_(pa.int32()), nullable=False),  # where each window's second text begins
         pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("labels", pa.list_(pa.int16()), nullable=False),
         pa.field("words", pa.list_(pa.int32()), nullable=False),
@@ -76,6 +77,7 @@ class StoreWriter:
         flat = [window for windows in self._windows for window in windows]
         lengths = [[len(window.input_ids) for window in windows] for windows in self._windows]
         targets = [[int(np.count_nonzero(window.words >= 0)) for window in windows] for windows in self._windows]
+        seconds = [[window.second for window in windows] for windows in self._windows]
         offsets = pa.array(np.cumsum([0, *(sum(sizes) for sizes in lengths)], dtype=np.int32))
 
         def joined(arrays: list[NDArray[np.int32]] | list[NDArray[np.int16]]) -> pa.ListArray:
@@ -87,6 +89,7 @@ class StoreWriter:
             pa.array(self._gold, SCHEMA.field("gold").type),
             pa.array(lengths, SCHEMA.field("lengths").type),
             pa.array(targets, SCHEMA.field("targets").type),
+            pa.array(seconds, SCHEMA.field("seconds").type),
             joined([window.input_ids for window in flat]),
             joined([window.labels for window in flat]),
             joined([window.words for window in flat]),
@@ -124,7 +127,9 @@ class SampleStore:
     """One split, memory-mapped. Windows are numbered over the whole split, a sample's own next to each other.
 
     ``first_window[s]`` to ``first_window[s + 1]`` are the windows of sample s, ``sample_of`` leads back; ``lengths``
-    are tokens and ``targets`` owned words by window, ``words`` words by sample. Arrays are read-only.
+    are tokens, ``targets`` owned words and ``seconds`` the beginnings of second texts by window, ``words`` gold labels
+    by sample. Of samples labelled as a whole ``targets`` is 1 in their first window, 0 in the others. Arrays are
+    read-only.
     """
 
     def __init__(self, path: Path):
@@ -146,6 +151,7 @@ class SampleStore:
         self.sample_of: NDArray[np.int32] = np.repeat(np.arange(self.samples, dtype=np.int32), counts)
         self.lengths: NDArray[np.int32] = _stacked([_values(batch.column("lengths")) for batch in batches], np.int32)
         self.targets: NDArray[np.int32] = _stacked([_values(batch.column("targets")) for batch in batches], np.int32)
+        self.seconds: NDArray[np.int32] = _stacked([_values(batch.column("seconds")) for batch in batches], np.int32)
         self.words: NDArray[np.int32] = _stacked([_list_sizes(batch.column("gold")) for batch in batches], np.int32)
         self._first_sample = np.cumsum([0, *(batch.num_rows for batch in batches)])
         # Tokens of a window are found by where it begins within its own record batch.
@@ -153,7 +159,7 @@ class SampleStore:
         first = self.first_window[self._first_sample]  # window of each batch, and the end
         self._chunk_of = np.repeat(np.arange(len(batches)), np.diff(first))
         self._begins = ends[:-1] - ends[first[:-1]][self._chunk_of]
-        for array in (self.first_window, self.sample_of, self.lengths, self.targets, self.words):
+        for array in (self.first_window, self.sample_of, self.lengths, self.targets, self.seconds, self.words):
             array.flags.writeable = False
 
     @classmethod
@@ -172,8 +178,8 @@ class SampleStore:
         part.samples = min(samples, self.samples)
         part.windows = int(self.first_window[part.samples])
         part.first_window = self.first_window[: part.samples + 1]
-        part.sample_of, part.lengths, part.targets = (
-            array[: part.windows] for array in (self.sample_of, self.lengths, self.targets)
+        part.sample_of, part.lengths, part.targets, part.seconds = (
+            array[: part.windows] for array in (self.sample_of, self.lengths, self.targets, self.seconds)
         )
         part.words = self.words[: part.samples]
         return part
@@ -182,15 +188,15 @@ class SampleStore:
         """One window; its arrays are read-only views of the file."""
         tokens = self._chunks[self._chunk_of[number]]
         here = slice(int(self._begins[number]), int(self._begins[number] + self.lengths[number]))
-        return Window(tokens.input_ids[here], tokens.labels[here], tokens.words[here])
+        return Window(tokens.input_ids[here], tokens.labels[here], tokens.words[here], int(self.seconds[number]))
 
     def gold(self, sample: int) -> NDArray[np.int16]:
-        """The label of every word of a sample."""
+        """The label of every word of a sample; its class, or its classes in order, where it is labelled as a whole."""
         tokens, row = self._row(sample)
         return tokens.gold[tokens.gold_offsets[row] : tokens.gold_offsets[row + 1]]
 
     def sample_id(self, sample: int) -> str:
-        """``corpus:ordinal``: the sentence's number in its corpus, from 1."""
+        """``corpus:ordinal``: the sample's number in its corpus, from 1."""
         tokens, row = self._row(sample)
         return f"{tokens.corpora[row].as_py()}:{tokens.ordinals[row]}"
 

@@ -1,7 +1,7 @@
 """Tokenizers as `tokenizers` sees them: from a model's folder, or trained on a corpus. No transformers.
 
-Words are always given pre-split, so that byte-level vocabularies put a space before every word, and nothing is ever
-padded or truncated here.
+Words are given pre-split, so that byte-level vocabularies put a space before every word; texts are given whole, by the
+encoder's own settings. No tokenizer here pads or truncates.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ ROBERTA_NAMES = {
 }  # fmt: skip
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
+def load_tokenizer(folder: Path, split_words: bool = True) -> Tokenizer:
     """The tokenizer of a model's folder: ``tokenizer.json``; else ``vocab.txt`` (WordPiece); else ``vocab.json`` and
-    ``merges.txt`` (byte-level BPE). Raises UserError where there is none, or one that does not load."""
+    ``merges.txt`` (byte-level BPE). For words given one by one (``split_words``), or for whole texts, which it then
+    treats as the encoder's own tokenizer does. Raises UserError where there is none, or one that does not load."""
     try:
         if (folder / "tokenizer.json").is_file():
             loaded = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -46,7 +47,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             wanted = "tokenizer.json, vocab.txt, or vocab.json and merges.txt"
             state = "holds no tokenizer" if folder.is_dir() else "is no folder that can be read"
             raise UserError(Problem(f"model.name {folder}", state, f"the folder of an encoder holds {wanted}"))
-        return _for_split_words(loaded)
+        return _given(loaded, split_words)
     except UserError:
         raise
     except Exception as error:  # `tokenizers` raises bare Exception for whatever a file can be wrong in
@@ -83,8 +84,9 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, model_folder: Path | Non
     present = {role: name for role, name in names.items() if tokenizer.token_to_id(name) is not None}
     # The generic class reads tokenizer.json as it is; the class of a model rebuilds it by its own idea of the casing.
     written = {**present, **config, "tokenizer_class": "PreTrainedTokenizerFast"}
-    if any(step["type"] == "ByteLevel" for step in _steps(json.loads(tokenizer.to_str())["pre_tokenizer"])):
-        written["add_prefix_space"] = True
+    for step in _steps(json.loads(tokenizer.to_str())["pre_tokenizer"]):
+        if step["type"] == "ByteLevel":
+            written["add_prefix_space"] = step["add_prefix_space"]
     (folder / CONFIG).write_text(json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -151,7 +153,7 @@ def _byte_bpe(folder: Path) -> Tokenizer:
                 "take the model's own vocab.json",
             )
         )
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=config.get("add_prefix_space", False))
     tokenizer.decoder = decoders.ByteLevel()
     _frame(tokenizer, names["cls_token"], names["sep_token"], pair="{0} $A {1} {1} $B {1}")
     present = sorted({name for name in names.values() if tokenizer.token_to_id(name) is not None})
@@ -161,11 +163,11 @@ def _byte_bpe(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def _for_split_words(tokenizer: Tokenizer) -> Tokenizer:
-    """The same tokenizer for words given one by one: a space before each, no padding, no truncation."""
+def _given(tokenizer: Tokenizer, split_words: bool) -> Tokenizer:
+    """The same tokenizer without padding and truncation; for words given one by one with a space before each."""
     settings = json.loads(tokenizer.to_str())
     settings["padding"] = settings["truncation"] = None
-    for step in _steps(settings.get("pre_tokenizer")):
+    for step in _steps(settings.get("pre_tokenizer")) if split_words else ():
         if step["type"] == "ByteLevel":
             step["add_prefix_space"] = True
         elif step["type"] == "Metaspace":

@@ -25,11 +25,16 @@ class Window:
 
     ``labels`` has -100, and ``words`` -1, wherever the position is not the first piece of a word that this window owns.
     So ``words[words >= 0]`` are the words predicted here, in order, and ``labels`` at these places their labels.
+
+    Texts and pairs are labelled as a whole: ``labels`` is -100 everywhere, and ``words`` -1 but for a 0 at the first
+    position of a sample's first window. ``second`` is the first position whose token type is 1 (those behind it have
+    it too); the window's length where there is none.
     """
 
     input_ids: NDArray[np.int32]
     labels: NDArray[np.int16]
     words: NDArray[np.int32]
+    second: int
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class WordPieces:
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
         self._known: dict[str, tuple[int, ...]] = {}
-        self.prefix, self.suffix = _template(tokenizer)
+        self.prefix, self.suffix = template(tokenizer)
         self._unknown = _unknown_id(tokenizer)
 
     def learn(self, words: Iterable[str]) -> None:
@@ -135,10 +140,10 @@ def _window(span: Span, ids: Sequence[tuple[int, ...]], labels: Sequence[int], p
     marked_words = np.full(len(tokens), NO_WORD, dtype=np.int32)
     marked_labels[places] = labels[span.owned_start : span.owned_end]
     marked_words[places] = range(span.owned_start, span.owned_end)
-    return Window(np.array(tokens, dtype=np.int32), marked_labels, marked_words)
+    return Window(np.array(tokens, dtype=np.int32), marked_labels, marked_words, len(tokens))
 
 
-def _template(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def template(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The special tokens that the tokenizer's own template puts before and after one sequence."""
     probe = ["a"]
     inner = tokenizer.encode(probe, is_pretokenized=True, add_special_tokens=False).ids

@@ -11,10 +11,13 @@ class SplitIndex(Section):
     samples: int
     windows: int
     tokens: int  # fed to the model in one pass, special ones included
-    targets: int  # tokens that count in the loss (each word once)
+    targets: int  # what counts in the loss: tokens (each word once), or samples that are labelled as a whole
     lengths: dict[int, int]  # window length in tokens -> how many windows
-    types: dict[str, int]  # entity type or class -> mentions
+    types: dict[str, int]  # entity type -> mentions, or class -> samples
     repaired: int = 0  # broken tag sequences mended (data.repair)
+    truncated: int = 0  # samples that were cut: pairs (data.truncate), long texts (data.max_windows)
+    dropped: int = 0  # pairs without a majority label
+    undeclared: int = 0  # MeSH terms outside data.labels
 
     @property
     def longest(self) -> int:
@@ -32,6 +35,6 @@ class DataIndex(Section):
     fingerprint: str
     store: str
     tokenizer: str
-    labels: tuple[str, ...]  # what the classifier's outputs mean, in order: O, B-Disease, I-Disease, …
+    labels: tuple[str, ...]  # what the classifier's outputs mean, in order: O, B-Disease, …, or data.labels
     vocab_size: int
     splits: dict[str, SplitIndex]  # train, validation, test

@@ -13,8 +13,17 @@ from biodist.errors import UserError
 RECIPES = sorted(catalogue_folder().rglob("*.yaml"))
 
 
-def test_there_are_two_recipes() -> None:
-    assert [path.stem for path in RECIPES] == ["ncbi-disease", "quickstart"]
+def test_there_are_eight_recipes() -> None:
+    assert [path.stem for path in RECIPES] == [
+        "ade-classification",
+        "clinicalbert-classification",
+        "hoc-documents",
+        "mednli-biolinkbert-base",
+        "mednli-biolinkbert-large",
+        "ncbi-disease",
+        "pubmedqa-biolinkbert-large",
+        "quickstart",
+    ]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

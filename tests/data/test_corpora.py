@@ -1,15 +1,19 @@
 """Real corpora: the counts of every file equal those its source states. Needs their folder in BIODIST_SHARED."""
 
+import json
 import os
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from biodist.config.recipe import Recipe
-from biodist.data.check import check_file
+from biodist.config.recipe import Columns, CorpusEntry, Recipe
+from biodist.data.check import check_file, check_text_file
 from biodist.data.indexing import build_index
 from biodist.data.iob import Source
+from biodist.data.store import SampleStore
+from biodist.data.texts import TextFormat, TextSource
 
 ROW = re.compile(r"^\| (\w+) \| (\d+) \| (\d+) \| (.*?) \| (\d+) \((\d+)\) \|$", re.MULTILINE)
 SHARED = os.environ.get("BIODIST_SHARED", "")
@@ -53,3 +57,47 @@ def test_ncbi_disease_becomes_an_index(tmp_path):
         "test": (940, 24497, {"Disease": 960}),
     }
     assert index.splits["train"].windows > 5424 and index.splits["train"].longest <= 64
+
+
+def text_check(path: Path, format: TextFormat, task: str, label: str | None = None, **options):
+    entry = CorpusEntry(path=str(path), format=format, columns=Columns(label=label))
+    return check_text_file(TextSource(path, format, entry.columns_for(task), no_majority=task == "nli", **options))
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_snli_counts_are_those_of_the_source(split):
+    folder = Path(SHARED, "data/nli/SNLI-sample")
+    written = (folder / "SOURCE.md").read_text(encoding="utf-8")
+    stated = json.loads(written[written.index("\n{") : written.rindex("}") + 1])[f"SNLI-{split}"]
+    report = text_check(folder / f"{split}.jsonl", "jsonl", "nli")
+    assert report.problems == () and report.counts.classes == {
+        label: stated[label] for label in ("contradiction", "entailment", "neutral")
+    }
+    assert (report.counts.samples, report.counts.dropped) == (stated["pairs"] - stated["-"], stated["-"])
+
+
+def test_pubmedqa_counts_are_those_of_the_source():
+    path = Path(SHARED, "data/qa/PubMedQA/ori_pqal.json")
+    report = text_check(path, "pubmedqa", "classification")
+    assert report.problems == () and report.counts.classes == {"maybe": 110, "no": 338, "yes": 552}
+    samples = json.loads(path.read_text(encoding="utf-8")).values()
+    terms = Counter(term for sample in samples for term in sample["MESHES"])
+    declared = tuple(term for term, _ in terms.most_common(20))
+    report = text_check(path, "pubmedqa", "classification", "MESHES", declared=declared, multi_label=True)
+    assert report.counts.classes == {term: terms[term] for term in sorted(declared)}
+    assert report.counts.undeclared == terms.total() - sum(terms[term] for term in declared)
+
+
+def test_snli_becomes_an_index(tmp_path):
+    folder = Path(SHARED, "data/nli/SNLI-sample")
+    files = {"train": "dev.jsonl", "test": "test.jsonl"}
+    data = {split: [{"path": str(folder / name), "format": "jsonl"}] for split, name in files.items()}
+    data = {"labels": ["entailment", "neutral", "contradiction"], "max_length": 64, **data}
+    stated = {"name": "x", "task": "nli", "model": {"init": "scratch"}, "data": data, "train": {"epochs": 1}}
+    index = build_index(Recipe.model_validate(stated), None, tmp_path)
+    train = index.splits["train"]
+    assert (train.samples, train.windows, train.targets, train.dropped) == (1273, 1273, 1273, 16)
+    assert train.types == {"entailment": 433, "neutral": 421, "contradiction": 419} and train.longest <= 64
+    store = SampleStore.open(index, "train")
+    gold = Counter(int(store.gold(sample)[0]) for sample in range(store.samples))
+    assert gold == {0: 433, 1: 421, 2: 419} and bool((store.seconds < store.lengths).all())

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from biodist.data.iob import PROBLEMS_LISTED, Reading, Source
+from biodist.data.iob import Reading, Source
 from biodist.data.records import Entity
+from biodist.data.text_file import PROBLEMS_LISTED
 from biodist.errors import UserError
 
 GOOD = "Acute\tO\nHodgkin\tB-Disease\nlymphoma\tI-Disease\n\naspirin\tB-Chemical\n.\tO\n\n"

@@ -14,7 +14,8 @@ def sample(generator, words):
     for part in np.array_split(np.arange(words, dtype=np.int32), generator.integers(1, 4)):
         marked = np.concatenate(([-1], part, [-1])).astype(np.int32)
         labels = np.where(marked < 0, -100, marked % 3).astype(np.int16)
-        windows.append(Window(generator.integers(0, 9999, len(marked)).astype(np.int32), labels, marked))
+        second = int(generator.integers(0, len(marked) + 1))
+        windows.append(Window(generator.integers(0, 9999, len(marked)).astype(np.int32), labels, marked, second))
     return [number % 3 for number in range(words)], windows
 
 
@@ -39,6 +40,7 @@ def test_what_goes_in_comes_out(written):
         for name in ("input_ids", "labels", "words"):
             assert np.array_equal(getattr(read, name), getattr(window, name))
             assert getattr(read, name).dtype == getattr(window, name).dtype
+        assert read.second == store.seconds[number] == window.second
     for number, (gold, windows) in enumerate(samples):
         assert store.gold(number).tolist() == gold and store.words[number] == len(gold)
         assert store.sample_id(number) == f"ncbi:{number + 1}"
@@ -51,7 +53,7 @@ def test_what_goes_in_comes_out(written):
 def test_types_are_those_of_the_contract_and_nothing_can_be_written(written):
     store = SampleStore(written[0])
     assert store.first_window.dtype == np.int64 and store.first_window.shape == (store.samples + 1,)
-    for name in ("sample_of", "lengths", "targets", "words"):
+    for name in ("sample_of", "lengths", "targets", "seconds", "words"):
         assert getattr(store, name).dtype == np.int32
     assert store.gold(0).dtype == np.int16
     window = store.window(0)
