@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,23 @@ from rich.text import Text
 
 Scores = Mapping[str, Any]
 
-_ENTITY_COLUMNS = ("precision", "recall", "f1")
+MOST_CONFUSED = 10  # classes of a confusion matrix that a terminal holds
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Scores that come by part: the section that holds them, what a part is called, and what it counts."""
+
+    section: str
+    part: str
+    counted: str
+    columns: tuple[str, ...]
+
+
+_PARTS = (
+    _Parts("types", "type", "mentions", ("precision", "recall", "f1")),
+    _Parts("classes", "class", "samples", ("precision", "recall", "f1", "accuracy")),
+)
 
 
 def render_result(
@@ -37,24 +54,51 @@ def print_result(
     console.print(render_result(result, run, baselines), crop=False)
 
 
-def render_scores(scores: Scores, title: str = "", baselines: Mapping[str, Scores] | None = None) -> Table:
-    """Scores between 0 and 1: of entities a row a type and one over all; of other tasks a row a score."""
-    if "types" not in scores:
+def render_scores(scores: Scores, title: str = "", baselines: Mapping[str, Scores] | None = None) -> RenderableType:
+    """Scores between 0 and 1: a row an entity type or class and one over all, what is not in it on a line below, and
+    the confusion matrix of a few classes; of other tasks a row a score."""
+    parts = next((parts for parts in _PARTS if parts.section in scores), None)
+    if parts is None:
         return _plain_table(scores, title, baselines or {})
-    table = _table(title, "type", (*_ENTITY_COLUMNS, "mentions"))
-    for name, of_type in scores["types"].items():
-        table.add_row(Text(name), *_cells(of_type), str(of_type.get("support", "")))
-    table.add_section()
-    mentions = sum(of_type.get("support", 0) for of_type in scores["types"].values())
-    table.add_row("all types", *_cells(scores), str(mentions), style="bold", end_section=bool(baselines))
-    for name, other in (baselines or {}).items():
-        table.add_row(Text(name), *_cells(other), "")
-    return table
+    table = _by_part(scores, title, baselines or {}, parts)
+    if parts.section == "types":
+        return table
+    return Group(table, _others(scores, parts), *_confusion(scores))
 
 
 def tensorboard_line(run: Path) -> str:
     """The command that opens a run's curves, quoted for a shell."""
     return shlex.join(["tensorboard", "--logdir", str(run / "tensorboard")])
+
+
+def _by_part(scores: Scores, title: str, baselines: Mapping[str, Scores], parts: _Parts) -> Table:
+    table = _table(title, parts.part, (*parts.columns, parts.counted))
+    for name, own in scores[parts.section].items():
+        table.add_row(Text(name), *_cells(own, parts.columns), str(own.get("support", "")))
+    table.add_section()
+    every = "all types" if parts.section == "types" else "all classes"
+    counted = sum(own.get("support", 0) for own in scores[parts.section].values())
+    table.add_row(every, *_cells(scores, parts.columns), str(counted), style="bold", end_section=bool(baselines))
+    for name, other in baselines.items():
+        table.add_row(Text(name), *_cells(other, parts.columns), "")
+    return table
+
+
+def _others(scores: Scores, parts: _Parts) -> Text:
+    """Scores over all that have no column."""
+    shown = {*parts.columns, parts.section, "confusion"}
+    return Text("  ".join(f"{name} {_number(value)}" for name, value in scores.items() if name not in shown))
+
+
+def _confusion(scores: Scores) -> list[Table]:
+    """The confusion matrix, where there is one and a terminal holds it."""
+    names = list(scores["classes"])
+    if "confusion" not in scores or len(names) > MOST_CONFUSED:
+        return []
+    table = _table("", "gold \\ predicted", names)
+    for name, row in zip(names, scores["confusion"], strict=True):
+        table.add_row(Text(name), *map(str, row))
+    return [table]
 
 
 def _plain_table(scores: Scores, title: str, baselines: Mapping[str, Scores]) -> Table:
@@ -64,7 +108,7 @@ def _plain_table(scores: Scores, title: str, baselines: Mapping[str, Scores]) ->
     return table
 
 
-def _table(title: str, first: str, columns: tuple[str, ...]) -> Table:
+def _table(title: str, first: str, columns: Sequence[str]) -> Table:
     table = Table(title=title or None, title_justify="left")
     table.add_column(first)
     for name in columns:
@@ -72,8 +116,8 @@ def _table(title: str, first: str, columns: tuple[str, ...]) -> Table:
     return table
 
 
-def _cells(scores: Scores) -> list[str]:
-    return [_number(scores.get(name)) for name in _ENTITY_COLUMNS]
+def _cells(scores: Scores, columns: Sequence[str]) -> list[str]:
+    return [_number(scores.get(name)) for name in columns]
 
 
 def _number(value: float | str | None) -> str:

@@ -8,30 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
 import evaluate
 
+from biodist.metrics.in_memory import MetricInMemory
 from biodist.metrics.scores import EntityResult, entity_scores
 
 __all__ = ["EntityResult", "EntityScores", "entity_scores"]
 
 
-class EntityScores(evaluate.Metric):  # type: ignore[misc]
+class EntityScores(MetricInMemory):
     """`add_batch(predictions=…, references=…)` as often as needed, then `compute()`: the result of `entity_scores`.
 
     Predictions and references are sequences of ids into `tags`, or, where no `tags` are given, of the tags
-    themselves. They stay in memory: gold tags of a sensitive corpus are never written. `evaluate`
-    insists on a place on disk all the same: an empty one is made in the folder `cache`, and removed again at once.
+    themselves.
     """
 
     def __init__(self, types: Sequence[str], cache: Path, tags: Sequence[str] = ()):
         self.types = tuple(types)
         self.tags = tuple(tags)
-        with TemporaryDirectory(dir=cache) as place:
-            super().__init__(cache_dir=place, keep_in_memory=True, seed=0)
+        super().__init__(cache)
 
     def compute(self, **inputs: Any) -> EntityResult:
         """Scores all that was added, and forgets it; zeros when nothing was."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from biodist.metrics.event_folder import next_path, retire_all_but
 from biodist.metrics.growing_file import GrowingFile
-from biodist.run.durable import temporary_name
 
 
 class EventFile:
@@ -23,7 +22,7 @@ class EventFile:
 
     def __init__(self, folder: Path, started: float):
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = GrowingFile(_next_path(folder))
+        self._file = GrowingFile(next_path(folder))
         self._records = RecordWriter(self._file)
         self._write(Event(wall_time=started, file_version="brain.Event:2"))
         self._write(Event(wall_time=started, step=0, session_log=SessionLog(status=SessionLog.START)))
@@ -40,9 +39,7 @@ class EventFile:
     def publish(self) -> None:
         """Puts the file in place, then retires older ones, so that at no instant there is none."""
         self._file.publish()
-        for older in _event_files(self.path.parent):
-            if older != self.path:
-                _retire(older)
+        retire_all_but(self.path)
 
     def sync(self) -> None:
         self._file.sync()
@@ -52,30 +49,3 @@ class EventFile:
 
     def _write(self, event: Event) -> None:
         self._records.write(event.SerializeToString())
-
-
-def _retire(path: Path) -> None:
-    """Puts an empty file in its place; removes one that an earlier attempt emptied.
-
-    A TensorBoard that follows the folder stays for ever at a file that is gone, but leaves an empty one for the next.
-    Another file rather than the same one emptied: a replaced attempt that wakes up still has that one open.
-    """
-    if path.stat().st_size:
-        empty = path.with_name(temporary_name(path.name))
-        empty.touch()
-        empty.replace(path)
-    else:
-        path.unlink()
-
-
-def _event_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name.startswith("events.out.tfevents."))
-
-
-def _next_path(folder: Path) -> Path:
-    """A name that sorts after every older file's: readers take a folder's files in the order of their names."""
-    second = int(time.time())
-    for older in _event_files(folder):
-        number = older.name.removeprefix("events.out.tfevents.").split(".")[0]
-        second = max(second, int(number) + 1) if number.isdigit() else second
-    return folder / f"events.out.tfevents.{second:010d}.biodist"

@@ -38,7 +38,11 @@ class StepEvent:
 
 @dataclass(frozen=True, slots=True)
 class ScalarsEvent:
-    """Scores of a split after `step`: `{"f1": 0.9, "types": {"Disease": {"f1": 0.9}}}`; `time` is UNIX seconds."""
+    """Scores of a split after `step`: `{"f1": 0.9, "types": {"Disease": {"f1": 0.9}}}`; `time` is UNIX seconds.
+
+    Scores of classes hold `classes` in the place of `types`, and, of one class a sample, `confusion` (rows gold,
+    columns predicted).
+    """
 
     step: int
     split: str

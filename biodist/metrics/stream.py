@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 TRAIN = "train"
+NESTED = ("types", "classes", "confusion")  # of scores: by entity type, by class, gold against predicted
 TIME_FIELDS = ("seconds", "tokens_per_second")  # of metrics.jsonl: all that may differ between two equal runs
 
 
@@ -100,7 +101,7 @@ class RunStream:
     def scalars(self, step: int, split: str, values: Mapping[str, Any]) -> None:
         """Appends scores of `split` after `step`, the last one trained; what the stream already has stays.
 
-        `values` may nest (`types`): see `flat_scores`. Raises ValueError for any other step: the stream is monotone.
+        `values` may nest: see `flat_scores`. Raises ValueError for any other step: the stream is monotone.
         """
         if step != self._step:
             raise ValueError(f"scalars of {split} must be of step {self._step}, but are of step {step}")
@@ -140,7 +141,7 @@ class RunStream:
         else:
             values = flat_scores(event.values)
         self._metrics.write(json_line({"step": event.step, "split": split, **values}))
-        # Counts (tokens, support) are for tables; a chart of them would only crowd the page.
+        # Counts (tokens, support, confusion) are for tables; a chart of them would only crowd the page.
         charted = {f"{split}/{name}": value for name, value in values.items() if isinstance(value, float)}
         self._board.scalars(event.step, event.time, charted)
 
@@ -160,11 +161,15 @@ class RunStream:
 def flat_scores(values: Mapping[str, Any]) -> dict[str, float]:
     """Scores by name: `{"f1": 0.9, "types": {"Disease": {"f1": 0.8}}}` becomes `{"f1": 0.9, "f1/Disease": 0.8}`.
 
-    Strings are numbers that JSON cannot hold ("nan", "inf"); raises ValueError for any other.
+    `classes` nests as `types` does; `confusion[gold][predicted]` becomes `confusion/GOLD/PREDICTED`, by the names of
+    the classes. Strings are numbers that JSON cannot hold ("nan", "inf"); raises ValueError for any other.
     """
-    flat = {name: _number(value) for name, value in values.items() if name != "types"}
-    for kind, scores in values.get("types", {}).items():
+    flat = {name: _number(value) for name, value in values.items() if name not in NESTED}
+    for kind, scores in {**values.get("types", {}), **values.get("classes", {})}.items():
         flat.update({f"{name}/{kind}": _number(value) for name, value in scores.items()})
+    names = list(values.get("classes", {}))
+    for gold, row in zip(names, values.get("confusion", ()), strict=False):
+        flat.update({f"confusion/{gold}/{said}": _number(count) for said, count in zip(names, row, strict=True)})
     return flat
 
 

@@ -7,19 +7,49 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 from biodist.data.store import SampleStore
 
+IGNORED = -100  # the label of what counts in no loss
+
 
 @dataclass(frozen=True)
-class Decoded:
-    """What a metric compares: tags by sample and word, and the types or classes they are of."""
+class Entities:
+    """What entity scores compare: tags by sample and word, and the types they are of."""
 
     gold: Sequence[Sequence[str]]
     predicted: Sequence[Sequence[str]]
     types: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """What class scores compare: a class number a sample, int64 (samples,), or a set of classes a sample as a row of
+    0 and 1, int64 (samples, classes)."""
+
+    gold: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    @property
+    def sets(self) -> bool:
+        """Whether a sample has a set of classes."""
+        return self.gold.ndim == 2
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceTargets:
+    """What is to be said of some windows as wholes, in their order.
+
+    ``labels``: int64, a class number (windows,), or a set of classes as a row of 0 and 1 (windows, classes).
+    ``weights``: float32 (windows,), what each counts in the loss: 1 / windows of its sample.
+    """
+
+    labels: NDArray[np.int64]
+    weights: NDArray[np.float32]
 
 
 class Task(Protocol):
@@ -28,12 +58,23 @@ class Task(Protocol):
     def build(self, config: PretrainedConfig, weights: str | None) -> PreTrainedModel:
         """The encoder with its head: from ``weights`` (a local folder), or from nothing."""
 
-    def loss_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Sum (not mean) of the loss over the targets of one batch; logits (rows, tokens, labels) in fp32."""
+    def targets(self, store: SampleStore, windows: NDArray[np.int64]) -> SequenceTargets | None:
+        """What is to be said of these windows as wholes; None where it is said of their tokens, whose labels they
+        bring themselves."""
 
-    def predictions(self, logits: Tensor, labels: Tensor) -> np.ndarray:
-        """What the model says at each target, in order, as one flat int16 array."""
+    def loss_sum(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        """Sum (not mean) of the loss over the targets of one batch, fp32.
 
-    def decode(self, store: SampleStore, predicted: Mapping[int, np.ndarray]) -> Decoded:
+        Of tokens: logits (rows, tokens, labels), labels (rows, tokens), no weights. Of sequences: logits (sequences,
+        classes), labels and weights as in `SequenceTargets`; a sequence of padding has IGNORED and weight 0.
+        """
+
+    def predictions(self, logits: Tensor, labels: Tensor, targets: Sequence[int]) -> list[np.ndarray]:
+        """What the model says of each window, in the batch's order; ``targets`` counts those of each window.
+
+        Of tokens: the tag number of each target, int16. Of sequences: the window's logits, fp32.
+        """
+
+    def decode(self, store: SampleStore, predicted: Mapping[int, np.ndarray]) -> Entities | Classes:
         """Truth and prediction of every sample of a split, from each window's predictions (window number -> what
         `predictions` gave for it)."""

@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from biodist.tasks.protocol import IGNORED, SequenceTargets
 from biodist.training.layout import RowLayout
-
-IGNORED = -100  # a label that counts in no loss
 
 
 class Tokenised(Protocol):
@@ -34,15 +33,19 @@ class Batch:
     Padded: (windows, longest), in the order given, ``attention_mask`` 1 for tokens. ``windows`` and ``lengths``
     are in the order of the sequences in the tensors; ``windows`` travels with them into forward, where samples are
     accounted for.
+
+    Where something is said of whole sequences, ``labels`` and ``weights`` have a row for each sequence in the tensors,
+    one of padding (`round_to`) included.
     """
 
     input_ids: Tensor  # int64
-    labels: Tensor  # int64, IGNORED where nothing counts
+    labels: Tensor  # int64, as the tokens, (sequences,) or (sequences, classes); IGNORED where nothing counts
     position_ids: Tensor  # int64, from position_offset in every sequence
     windows: Tensor  # int64, (windows,)
     lengths: tuple[int, ...]
     token_type_ids: Tensor | None = None
     attention_mask: Tensor | None = None
+    weights: Tensor | None = None  # float32, (sequences,): what each counts in the loss; None where tokens are labelled
     layout: RowLayout | None = None
 
     @property
@@ -70,6 +73,7 @@ def collate(
     position_offset: int = 0,
     token_types: Sequence[NDArray[np.int8]] | None = None,
     round_to: int = 1,
+    targets: SequenceTargets | None = None,
 ) -> Batch:
     """Puts windows into one batch.
 
@@ -82,6 +86,7 @@ def collate(
         token_types: token types of each window, for pairs.
         round_to: an unpadded row is filled up to a multiple of it by one more sequence, of padding, that counts in no
             loss and is in neither ``windows`` nor ``lengths``.
+        targets: what is to be said of the windows as wholes, in place of their tokens' labels.
 
     Raises:
         ValueError: when there is no window, one is empty, or windows and numbers differ in count.
@@ -90,17 +95,19 @@ def collate(
         raise ValueError(f"a batch needs windows and as many numbers, but has {len(windows)} and {len(numbers)}")
     sizes = [len(window.input_ids) for window in windows]
     if padding == "none":
-        return _row(windows, numbers, sizes, token_types, pad_id, position_offset, -sum(sizes) % round_to)
+        return _row(windows, numbers, sizes, token_types, pad_id, position_offset, -sum(sizes) % round_to, targets)
     positions = [np.arange(position_offset, position_offset + length) for length in sizes]
+    own = None if targets is None else torch.from_numpy(targets.labels)
     return Batch(
         input_ids=_padded([window.input_ids for window in windows], pad_id),
-        labels=_padded([window.labels for window in windows], IGNORED),
+        labels=_padded([window.labels for window in windows], IGNORED) if own is None else own,
         # The position of padding is never looked at, but must lie inside the table.
         position_ids=_padded(positions, 0),
         windows=torch.from_numpy(np.array(numbers, np.int64)),
         lengths=tuple(sizes),
         token_type_ids=None if token_types is None else _padded(token_types, 0),
         attention_mask=_padded([np.ones(length) for length in sizes], 0),
+        weights=None if targets is None else torch.from_numpy(targets.weights),
     )
 
 
@@ -112,22 +119,30 @@ def _row(
     pad_id: int,
     position_offset: int,
     filling: int,
+    targets: SequenceTargets | None,
 ) -> Batch:
     """Sequences end to end by length, a stable order: the row is a function of the windows alone."""
     ids = [window.input_ids for window in windows] + [np.full(filling, pad_id, np.int32)]
-    labels = [window.labels for window in windows] + [np.full(filling, IGNORED, np.int16)]
     types = None if token_types is None else [*token_types, np.zeros(filling, np.int8)]
     whole = [*sizes, filling]
     row = sorted(range(len(whole)) if filling else range(len(sizes)), key=whole.__getitem__)
     order = [i for i in row if i < len(sizes)]
     lengths = tuple(whole[i] for i in row)
+    if targets is None:
+        own = [window.labels for window in windows] + [np.full(filling, IGNORED, np.int16)]
+        labels, weights = _end_to_end([own[i] for i in row]), None
+    else:
+        nothing = SequenceTargets(np.full_like(targets.labels[:1], IGNORED), np.zeros(1, np.float32))
+        labels = torch.from_numpy(np.concatenate([targets.labels, nothing.labels])[row])
+        weights = torch.from_numpy(np.concatenate([targets.weights, nothing.weights])[row])
     return Batch(
         input_ids=_end_to_end([ids[i] for i in row]),
-        labels=_end_to_end([labels[i] for i in row]),
+        labels=labels,
         position_ids=_end_to_end([np.arange(position_offset, position_offset + length) for length in lengths]),
         windows=torch.from_numpy(np.asarray(numbers, np.int64)[order]),
         lengths=tuple(sizes[i] for i in order),
         token_type_ids=None if types is None else _end_to_end([types[i] for i in row]),
+        weights=weights,
         layout=RowLayout.of(lengths),
     )
 

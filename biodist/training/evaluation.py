@@ -9,8 +9,9 @@ import torch
 
 from biodist.data.store import SampleStore
 from biodist.errors import RunFailed
+from biodist.metrics.classes import class_scores, label_set_scores
 from biodist.metrics.scores import entity_scores
-from biodist.tasks.protocol import Task
+from biodist.tasks.protocol import Classes, Entities, Task
 from biodist.training.collator import Collator
 from biodist.training.engine import Scorer
 from biodist.training.group import Control
@@ -49,13 +50,10 @@ def evaluate(
             logits = scorer(batch)
             if filler:
                 continue
-            loss_sum += float(task.loss_sum(logits, batch.labels))
-            said = task.predictions(logits, batch.labels)
-            at = 0
-            for window in batch.windows.tolist():
-                count = int(store.targets[window])
-                predicted[window] = said[at : at + count]
-                at += count
+            loss_sum += float(task.loss_sum(logits, batch.labels, batch.weights))
+            numbers = batch.windows.tolist()
+            said = task.predictions(logits, batch.labels, store.targets[numbers].tolist())
+            predicted.update(zip(numbers, said, strict=True))
     scorer.train()
     return _score(task, store, control, predicted, loss_sum)
 
@@ -82,9 +80,17 @@ def _score(
         counted = sum(len(part) for part, _ in parts)
         if counted != store.windows or len(together) != store.windows:
             raise RunFailed(f"evaluation saw {counted} windows, {len(together)} of them different, of {store.windows}")
-        truth = task.decode(store, together)
-        metrics = dict(entity_scores(truth.gold, truth.predicted, truth.types))
+        metrics = scored(task.decode(store, together))
         metrics["loss"] = sum(loss for _, loss in parts) / max(1, int(store.targets.sum()))
     shared = control.share(metrics)
     assert shared is not None
     return shared
+
+
+def scored(said: Entities | Classes) -> dict[str, Any]:
+    """The scores for what a task says."""
+    if isinstance(said, Entities):
+        return dict(entity_scores(said.gold, said.predicted, said.types))
+    if said.sets:
+        return dict(label_set_scores(said.gold, said.predicted, said.classes))
+    return dict(class_scores(said.gold, said.predicted, said.classes))

@@ -6,6 +6,7 @@ import math
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from biodist.metrics.events import EventLog, ScalarsEvent, StepEvent
@@ -58,8 +59,9 @@ class Recorder:
                 self._scores[event.step] = float(event.values[self._plan.recipe.evaluate.metric])
 
     def step(self, done: StepDone) -> None:
-        """One optimizer step."""
+        """One optimizer step: of this rank its pace, of all ranks together what the stream is made of."""
         self.step_reached = done.step
+        self._log.write("pace", step=done.step, **asdict(done.pace))
         if self._stream is None:
             return
         event = StepEvent(

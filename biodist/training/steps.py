@@ -22,6 +22,7 @@ from biodist.training.chance import seed_step
 from biodist.training.collator import Collator
 from biodist.training.engine import Engine
 from biodist.training.group import Control
+from biodist.training.pace import Pace, Stopwatch
 from biodist.training.schedule import learning_rate
 from biodist.training.stopping import StopFlag
 from biodist.training.watchdog import Watchdog
@@ -43,6 +44,7 @@ class StepDone:
     seconds: float
     skipped: bool  # fp16: the gradients overflowed, the scale was lowered
     stop: bool  # some rank was asked to stop
+    pace: Pace  # of this rank alone
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,14 @@ def training_steps(
     for step in range(done + 1, plan.batch.total_steps + 1):
         watchdog.beat(f"training step {step}")
         began = time.perf_counter()
+        stopwatch = Stopwatch(engine.device)
         assignment = assign(plan, store, step, control.rank)
         seed_step(plan.recipe.train.seed, step, control.rank)
         rate = learning_rate(plan, step)
-        loss, reached = _accumulate(engine, task, store, collator, assignment, rate)
+        loss, reached = _accumulate(engine, task, store, collator, assignment, rate, stopwatch)
         update = engine.update()
-        said = _exchange(control, assignment.most_windows, loss, update.grad_norm, stop.raised, reached)
+        with stopwatch.waiting():
+            said = _exchange(control, assignment.most_windows, loss, update.grad_norm, stop.raised, reached)
         seconds = time.perf_counter() - began
         ids = reached_ids(store, said.windows)
         result = StepDone(
@@ -114,13 +118,20 @@ def training_steps(
             seconds=seconds,
             skipped=update.skipped,
             stop=said.stop,
+            pace=stopwatch.pace(seconds),
         )
         _hold_to_plan(result, store, assignment)
         yield result
 
 
 def _accumulate(
-    engine: Engine, task: Task, store: SampleStore, collator: Collator, assignment: Assignment, rate: float
+    engine: Engine,
+    task: Task,
+    store: SampleStore,
+    collator: Collator,
+    assignment: Assignment,
+    rate: float,
+    stopwatch: Stopwatch,
 ) -> tuple[float, list[torch.Tensor]]:
     """Forward and backward of this rank's micro-batches, ended by the update.
 
@@ -134,10 +145,11 @@ def _accumulate(
         last = number == len(assignment.micro_batches) - 1
         batch = collator.collate(store, micro_batch.windows).to(engine.device)
         with engine.micro_batch(last):
-            logits = engine.forward(batch)
+            with stopwatch.forward(batch.tokens):
+                logits = engine.forward(batch)
             if micro_batch.weight:
                 reached.append(batch.windows)
-            loss = task.loss_sum(logits, batch.labels) * micro_batch.weight
+            loss = task.loss_sum(logits, batch.labels, batch.weights) * micro_batch.weight
             engine.backward(loss * scale, rate, last)
         loss_sum += loss.detach()
     return float(loss_sum) / max(1, assignment.targets), reached

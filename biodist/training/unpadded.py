@@ -18,13 +18,16 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
-from biodist.training.batch import IGNORED, collate, forward_kwargs
+from biodist.tasks.protocol import IGNORED
+from biodist.training.batch import collate, forward_kwargs
 from biodist.training.block_attention import block_attention
 from biodist.training.dropout import use_bit_dropout
 from biodist.training.layout import RowLayout
 
 NAME = "biodist_rows"
+STACKS = ("encoder", "transformer")  # what families call the module of all layers
 
 
 def row_attention(
@@ -69,6 +72,9 @@ def use_unpadded(model: PreTrainedModel) -> None:
         raise ValueError(f"{type(model).__name__} cannot take unpadded rows: use train.padding=batch")
     model.set_attn_implementation(NAME)
     use_bit_dropout(model)
+    stack = layer_stack(model) if says_sequences(model) else None
+    if stack is not None and _first_tokens not in stack._forward_hooks.values():
+        stack.register_forward_hook(_first_tokens, with_kwargs=True)
 
 
 def supports_unpadded(model: PreTrainedModel) -> bool:
@@ -86,7 +92,36 @@ def supports_unpadded(model: PreTrainedModel) -> bool:
         and getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
         and not getattr(config, "sliding_window", None)
         and not getattr(config, "local_attention", None)
+        and (not says_sequences(model) or layer_stack(model) is not None)
     )
+
+
+def says_sequences(model: PreTrainedModel) -> bool:
+    """Whether the model's head says something of whole sequences, as transformers' sequence classifiers do."""
+    return type(model).__name__ in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values()
+
+
+def layer_stack(model: PreTrainedModel) -> nn.Module | None:
+    """The module that runs all layers of the encoder, after which come pooler and head; None where there is none of
+    a known name."""
+    found = (getattr(model.base_model, name, None) for name in STACKS)
+    return next((module for module in found if isinstance(module, nn.Module)), None)
+
+
+def has_token_types(model: PreTrainedModel) -> bool:
+    """Whether the model tells the two texts of a pair apart by the types of their tokens."""
+    types = getattr(model.config, "type_vocab_size", 0) or 0
+    return types > 1 and "token_type_ids" in inspect.signature(model.forward).parameters
+
+
+def _first_tokens(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
+    """Of a row's hidden states (1, tokens, hidden) each sequence's first, (sequences, 1, hidden): the family's own
+    pooler and head, which read ``[:, 0]``, then work as on a padded batch. Padded batches pass as they are."""
+    layout: RowLayout | None = kwargs.get("row_layout")
+    if layout is None:
+        return output
+    output.last_hidden_state = output.last_hidden_state[0].index_select(0, layout.boundaries[:-1])[:, None]
+    return output
 
 
 def position_offset(model: nn.Module) -> int:
@@ -109,13 +144,19 @@ def self_check(model: PreTrainedModel) -> float:
     probes = [_Probe(tokens[:7].astype(np.int32)), _Probe(tokens[7:].astype(np.int32))]
     offset, training = position_offset(model), model.training
     device = next(model.parameters()).device
+    types = [(np.arange(size) >= size // 2).astype(np.int8) for size in (7, 5)] if has_token_types(model) else None
     model.train(False)
     try:
         logits = []
         for padding in ("batch", "none"):
-            batch = collate(probes, [0, 1], padding=padding, pad_id=_pad_id(model), position_offset=offset)
+            batch = collate(
+                probes, [0, 1], padding=padding, pad_id=_pad_id(model), position_offset=offset, token_types=types
+            )
             out = model(**forward_kwargs(batch.to(device))).logits.float()
-            logits.append([out[0, :7], out[1, :5]] if padding == "batch" else [out[0, 5:], out[0, :5]])
+            if says_sequences(model):
+                logits.append([out[batch.windows.argsort()]])
+            else:
+                logits.append([out[0, :7], out[1, :5]] if padding == "batch" else [out[0, 5:], out[0, :5]])
     finally:
         model.train(training)
     return max(float((a - b).abs().max()) for a, b in zip(*logits, strict=True))

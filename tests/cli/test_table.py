@@ -70,3 +70,40 @@ def test_a_run_without_scores_has_its_lines_alone():
     lines = printed({"status": "stopped", "steps": 7, "metrics": {}})
     assert lines[0] == "run          stopped, 7 steps"
     assert len(lines) == 3
+
+
+CLASSES = {
+    "accuracy": 0.75,
+    "precision": 0.7,
+    "recall": 0.6,
+    "f1": 0.65,
+    "matthews": 0.5,
+    "loss": 0.4,
+    "classes": {
+        "yes": {"precision": 0.9, "recall": 0.8, "f1": 0.847, "support": 3},
+        "no": {"precision": 0.5, "recall": 0.25, "f1": 0.333, "support": 4},
+    },
+    "confusion": [[2, 1], [0, 4]],
+}
+
+
+def test_classes_have_rows_what_has_no_column_a_line_and_the_confusion_a_table():
+    lines = printed({**RESULT, "metrics": {"test": CLASSES}}, baselines={"majority": {"accuracy": 4 / 7, "f1": 0.364}})
+    by_name = [line for line in lines if line.strip("│ ").startswith(("yes", "no"))]
+    assert [[cell.strip() for cell in line.strip("│").split("│")] for line in by_name] == [
+        ["yes", "0.900", "0.800", "0.847", "", "3"],
+        ["no", "0.500", "0.250", "0.333", "", "4"],
+        ["yes", "2", "1"],
+        ["no", "0", "4"],
+    ]
+    assert cells(lines, "all classes") == ["all classes", "0.700", "0.600", "0.650", "0.750", "7"]
+    assert cells(lines, "majority") == ["majority", "", "", "0.364", "0.571", ""]
+    assert "matthews 0.500  loss 0.400" in [line.strip() for line in lines]
+
+
+def test_many_classes_have_no_confusion_and_sets_none_to_show():
+    many = {str(number): {"f1": 0.5, "support": 1} for number in range(11)}
+    for scores in ({**CLASSES, "classes": many, "confusion": [[0] * 11] * 11}, {"f1": 0.5, "classes": many}):
+        lines = printed({**RESULT, "metrics": {"test": scores}})
+        assert not any("predicted" in line for line in lines)
+        assert cells(lines, "all classes")[3] == f"{scores['f1']:.3f}"

@@ -286,6 +286,38 @@ def test_flat_scores():
         flat_scores({"f1": "high"})
 
 
+CLASSES = {
+    "accuracy": 0.75,
+    "loss": 0.5,
+    "classes": {"yes": {"f1": 0.8, "support": 3}, "no": {"f1": 0.5, "support": 1}},
+    "confusion": [[2, 1], [0, 1]],
+}
+
+
+def test_scores_of_classes_lie_flat_by_name():
+    assert flat_scores(CLASSES) == {
+        "accuracy": 0.75,
+        "loss": 0.5,
+        **{"f1/yes": 0.8, "support/yes": 3, "f1/no": 0.5, "support/no": 1},
+        **{"confusion/yes/yes": 2, "confusion/yes/no": 1, "confusion/no/yes": 0, "confusion/no/no": 1},
+    }
+
+
+def test_scores_of_classes_pass_through_a_resume_and_only_scalars_are_charted(tmp_path):
+    run = RunFolder(tmp_path)
+    folder = run.new_attempt()
+    with EventLog(folder.events(0)) as log:
+        log.resumed(0)
+        log.step(step_event(1))
+        log.scalars(1, "validation", CLASSES)
+    with RunStream.open(run, run.new_attempt(), 1):
+        pass
+    assert metric_lines(run)[-1] == {"step": 1, "split": "validation", **flat_scores(CLASSES)}
+    assert {tag for tag in curves(run) if tag.startswith("validation")} == {
+        f"validation/{name}" for name in ("accuracy", "loss", "f1/yes", "f1/no")
+    }
+
+
 WRITER = """
 import sys; from pathlib import Path
 from biodist.metrics.events import EventLog, StepEvent

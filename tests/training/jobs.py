@@ -11,14 +11,17 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
+from biodist.checkpoint import adam
 from biodist.checkpoint.export import export
 from biodist.checkpoint.fragments import training_state
 from biodist.checkpoint.loading import load, newest_verified
@@ -34,15 +37,16 @@ from biodist.run.tether import tether
 from biodist.tasks.choice import task_of
 from biodist.training.batch import Batch
 from biodist.training.collator import Collator
-from biodist.training.collective import build_collective
 from biodist.training.encoder import build_model, collator_of, export_config
 from biodist.training.engine import Engine
+from biodist.training.extensions import build, needed
 from biodist.training.group import Control, process_group
 from biodist.training.placement import Placement
 from biodist.training.recorder import Recorder
 from biodist.training.steps import training_steps
 from biodist.training.stopping import StopFlag
 from biodist.training.watchdog import Watchdog
+from biodist.training.worker import end
 
 LINEAR = torch.nn.functional.linear
 
@@ -57,7 +61,7 @@ class Job:
     load: str | None = None  # folder of checkpoints: goes on from the newest
     saves: dict[str, str] = field(default_factory=dict)  # step -> folder of checkpoints to save it in
     run: str | None = None  # folder of a run that gets samples.jsonl and metrics.jsonl
-    tamper: str | None = None  # skip | repeat | swap | window
+    tamper: str | None = None  # skip | repeat | swap | window: samples; jump: the offloaded optimizer's counter
     frozen: tuple[str, ...] = ()  # parameters that are not trained; a first life gives them values of its own
     counts: bool = False  # the model counts its forward passes in a persistent buffer
     scale: float | None = None  # fp16's first loss scale
@@ -116,8 +120,8 @@ def main() -> None:
     for _, some in groupby(sorted(jobs, key=_needs_group), _needs_group):
         group = list(some)
         with process_group(group[0].plan, placement) as control, Watchdog(120, lambda doing: None) as watchdog:
-            if any(job.plan.zero_stage for job in group):
-                build_collective(lambda line: None)
+            for extension in dict.fromkeys(extension for job in group for extension in needed(job.plan)):
+                build(extension, lambda line: None)
             for job in group:
                 said[job.name] = asdict(live(job, placement, control, watchdog))
                 _forget_engine()
@@ -167,7 +171,8 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
         if job.load:
             found = newest_verified(Path(job.load), control).checkpoint
             assert found is not None
-            load(found, state)
+            with patch.object(adam, "_replay", lambda *_: None) if job.tamper == "jump" else nullcontext():
+                load(found, state)
             done = found.step
         if job.run:
             recorder = Recorder(_attempt(Path(job.run), control), job.plan, placement)
@@ -248,3 +253,4 @@ def _export(
 
 if __name__ == "__main__":
     main()
+    end(0)

@@ -34,6 +34,13 @@ def said(plans: Callable[..., Plan], run_jobs: Callable[..., dict[str, Any]]) ->
         "clipping": with_deepspeed(zero2, gradient_clipping=5.0),
         "no clipping": with_deepspeed(zero3, gradient_clipping=0.0),
         "accumulation": with_deepspeed(zero2, gradient_accumulation_steps=2, train_batch_size=6),
+        "offload": with_deepspeed(
+            zero2,
+            zero_optimization={
+                **zero2.deepspeed["zero_optimization"],
+                "offload_optimizer": {"device": "cpu", "pin_memory": False},
+            },
+        ),
         "several": with_deepspeed(zero2, gradient_clipping=5.0, gradient_accumulation_steps=2, train_batch_size=6),
     }
     return run_jobs([{"name": name, "plan": plan, "until": 1} for name, plan in plainly_wrong.items()])
@@ -53,6 +60,7 @@ def test_an_honest_plan_is_trained(said: dict[str, Any]) -> None:
         ("clipping", ["gradient clipping: planned 1.0, found 5.0"]),
         ("no clipping", ["gradient clipping: planned 1.0, found 0.0"]),
         ("accumulation", ["gradient accumulation: planned 1, found 2"]),
+        ("offload", ["offload: planned none, found 'cpu'"]),
         ("several", ["gradient accumulation: planned 1, found 2", "gradient clipping: planned 1.0, found 5.0"]),
     ],
 )
