@@ -22,8 +22,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@echo "compiling DeepSpeed's CPU collective, once (about a minute)"
-	@DS_ACCELERATOR=cpu PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m biodist.training.collective || \
+	@echo "compiling what DeepSpeed runs on a CPU, once (about two minutes)"
+	@DS_ACCELERATOR=cpu PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m biodist.training.extensions || \
 	  echo "no C++ compiler: ZeRO will not run on this machine's CPU; everything else does"
 	@touch $@
 

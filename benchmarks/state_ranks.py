@@ -31,8 +31,8 @@ from biodist.plan.plan import ModelShape, Plan
 from biodist.run.durable import JsonLines, sync_folder, write_json
 from biodist.run.provenance import Commit
 from biodist.run.tether import tether
-from biodist.training.collective import build_collective
 from biodist.training.engine import Engine
+from biodist.training.extensions import COLLECTIVE, build
 from biodist.training.group import Control, process_group
 from biodist.training.placement import Placement
 
@@ -176,7 +176,7 @@ def main() -> None:
     placement = Placement(folder, rank, rank, world_size, f"file://{folder}/rendezvous", "", parent)
     torch.set_num_threads(plan.machine.threads_per_process)
     with process_group(plan, placement) as control:
-        build_collective(lambda line: None)
+        build(COLLECTIVE, lambda line: None)
         state = _build(plan, placement, control)
         settings = Settings.model_validate(argument["settings"])
         record = Record(state, Path(argument["out"]), Commit.model_validate(argument["commit"]), settings)

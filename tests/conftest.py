@@ -152,6 +152,7 @@ class Plans:
 
     def recipe(self, **train: Any) -> Recipe:
         strategy, dropout = train.pop("strategy", "ddp"), train.pop("dropout", 0.0)
+        offload, recompute = train.pop("offload", "none"), train.pop("activation_checkpointing", False)
         return Recipe.model_validate(
             {
                 "name": "small",
@@ -159,6 +160,7 @@ class Plans:
                 "model": {
                     "init": "scratch",
                     "dropout": dropout,
+                    "activation_checkpointing": recompute,
                     "scratch": {"hidden_size": 32, "intermediate_size": 64, "vocab_size": 120, "max_positions": 64},
                 },
                 "data": {
@@ -172,12 +174,13 @@ class Plans:
                     **{"warmup_ratio": 0.1, "micro_batch": 3, "max_grad_norm": 1.0},
                     **train,
                 },
-                "distributed": {"strategy": strategy, "timeout_s": 60},
+                "distributed": {"strategy": strategy, "offload": offload, "timeout_s": 60},
             }
         )
 
     def __call__(self, world_size: int, **train: Any) -> Plan:
-        """A plan; the keywords are ``strategy``, ``dropout`` and keys of ``train``."""
+        """A plan; the keywords are ``strategy``, ``offload``, ``dropout``, ``activation_checkpointing`` and keys of
+        ``train``."""
         recipe = self.recipe(**train)
         index = build_index(recipe, None, self.cache)
         model = ModelPlan(folder=None, shape=scratch_shape(recipe.model.scratch, index.vocab_size, len(index.labels)))

@@ -2,8 +2,8 @@
 
 A fragment knows nothing of the strategy that made it, so that a checkpoint written under one strategy and world size
 loads under any other. A frozen parameter's fragments have no moments. Where the pieces lie is private to DeepSpeed
-(``_hp_mapping``, ``grad_position``, ``ds_tensor``); every use of its private attributes is in this module, and a test
-loads every strategy's checkpoint under every other.
+(``_hp_mapping``, ``grad_position``, ``ds_tensor``); every use of its private attributes is in this module and in
+`biodist.checkpoint.adam`, and a test loads every strategy's checkpoint under every other.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from biodist.checkpoint.adam import moments, set_steps
 from biodist.checkpoint.manifest import ScalerState
 from biodist.errors import RunFailed
 
@@ -127,7 +128,7 @@ def training_state(
     buffers: Callable[[], Mapping[str, Tensor]] = dict,
     loss_scale: LossScale | None = None,
 ) -> TrainingState:
-    """The state of a model and of ``optimizer``: torch's AdamW under ddp, else DeepSpeed's optimizer around it.
+    """The state of a model and of ``optimizer``: torch's AdamW under ddp, else DeepSpeed's optimizer around Adam.
 
     Raises:
         RunFailed: a parameter is not fp32: weights are kept in no other precision.
@@ -161,16 +162,6 @@ def _shape(parameter: Tensor) -> tuple[int, ...]:
     return tuple(getattr(parameter, "ds_shape", parameter.shape))
 
 
-def _moments(adam: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
-    """Adam's state of one tensor; made as Adam itself would make it when no step was taken yet."""
-    state: dict[str, Tensor] = adam.state[parameter]
-    if "exp_avg" not in state:
-        state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-        state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-        state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-    return state
-
-
 def _equal_cut(
     whole: Iterable[Fragment], parameters: Mapping[str, Tensor], rank: int, world_size: int
 ) -> Iterator[Fragment]:
@@ -198,19 +189,18 @@ class ReplicatedState:
 
     def held(self) -> Iterator[Fragment]:
         for name, parameter in self._parameters.items():
-            moments = _moments(self._adam, parameter)
+            state = moments(self._adam, parameter)
             yield Fragment(
                 name,
                 tuple(parameter.shape),
                 0,
                 parameter.data.view(-1),
-                moments["exp_avg"].view(-1),
-                moments["exp_avg_sq"].view(-1),
+                state["exp_avg"].view(-1),
+                state["exp_avg_sq"].view(-1),
             )
 
     def loaded(self, step: int) -> None:
-        for parameter in self._parameters.values():
-            _moments(self._adam, parameter)["step"].fill_(step)
+        set_steps(self._adam, self._parameters.values(), step)
 
 
 class FrozenCopies:
@@ -244,7 +234,7 @@ class PartitionedOptimizerState:
             if mapping is None:
                 continue
             flat = self._zero.single_partition_of_fp32_groups[mapping.param_group_index]
-            moments = _moments(self._zero.optimizer, flat)
+            state = moments(self._zero.optimizer, flat)
             at = mapping.get_hp_fragment_address()
             place = slice(at.start, at.start + at.numel)
             yield Fragment(
@@ -252,15 +242,14 @@ class PartitionedOptimizerState:
                 tuple(parameter.shape),
                 mapping.lp_fragment_address.start,
                 flat.data[place],
-                moments["exp_avg"][place],
-                moments["exp_avg_sq"][place],
+                state["exp_avg"][place],
+                state["exp_avg_sq"][place],
             )
 
     held = owned
 
     def loaded(self, step: int) -> None:
-        for flat in self._zero.single_partition_of_fp32_groups:
-            _moments(self._zero.optimizer, flat)["step"].fill_(step)
+        set_steps(self._zero.optimizer, self._zero.single_partition_of_fp32_groups, step)
         self._zero.update_lp_params()
 
 
@@ -279,15 +268,15 @@ class PartitionedParameterState:
             start, count = _slice_of(parameter, self._rank)
             if count <= 0:
                 continue
-            moments = _moments(self._zero.optimizer, flat)
+            state = moments(self._zero.optimizer, flat)
             place = slice(offset, offset + count)
             yield Fragment(
                 name,
                 _shape(parameter),
                 start,
                 flat.data[place],
-                moments["exp_avg"][place],
-                moments["exp_avg_sq"][place],
+                state["exp_avg"][place],
+                state["exp_avg_sq"][place],
             )
 
     held = owned
@@ -295,8 +284,8 @@ class PartitionedParameterState:
     def loaded(self, step: int) -> None:
         self._zero.checkpoint_event_prologue()
         pairs = zip(self._zero.fp16_partitioned_groups_flat, self._zero.fp32_partitioned_groups_flat, strict=True)
+        set_steps(self._zero.optimizer, self._zero.fp32_partitioned_groups_flat, step)
         for working, flat in pairs:
-            _moments(self._zero.optimizer, flat)["step"].fill_(step)
             working.data.copy_(flat.data)
         self._zero.checkpoint_event_epilogue()
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from biodist.checkpoint.export import export
 from biodist.data.store import SampleStore
 from biodist.errors import EXIT_DONE, EXIT_STOPPED, RunFailed
-from biodist.plan.plan import REHEARSED_KILL, Plan
+from biodist.plan.plan import REHEARSED_KILL, Plan, write_plan
 from biodist.run.durable import read_json_lines, remove_tree
 from biodist.run.folder import AttemptFolder
 from biodist.run.lease import Fence
@@ -25,12 +25,13 @@ from biodist.tasks.choice import task_of
 from biodist.tasks.protocol import Task
 from biodist.training.chance import exact_arithmetic
 from biodist.training.collator import Collator
-from biodist.training.collective import build_collective
-from biodist.training.encoder import build_model, collator_of, export_config
+from biodist.training.encoder import build_model, collator_of, export_config, export_tokenizer_config
 from biodist.training.engine import Engine
 from biodist.training.evaluation import evaluate
+from biodist.training.extensions import build, needed
 from biodist.training.group import Control
 from biodist.training.placement import Placement
+from biodist.training.probe import PHASE, probed
 from biodist.training.recorder import VALIDATION, Recorder
 from biodist.training.saver import Saver
 from biodist.training.steps import StepDone, training_steps
@@ -223,21 +224,35 @@ def run_attempt(placement: Placement, plan: Plan, control: Control, stop: StopFl
         if placement.leads:
             with placement.fence.hold():
                 _keep_encoder(folder.run.encoder, Path(plan.data.tokenizer), model)
-        if plan.zero_stage and plan.machine.device == "cpu":
-            watchdog.beat("compiling DeepSpeed's CPU collective")
-            build_collective(recorder.phase)
+        for extension in needed(plan):
+            watchdog.beat(f"compiling {extension.name}")
+            build(extension, recorder.phase)
         # DeepSpeed's collective on a CPU waits for its peers without a limit: one that stands still is found out here.
         watchdog.beat("waiting for the other ranks to be ready")
         control.barrier()
-        watchdog.beat("starting " + plan.strategy)
-        engine = Engine(model, plan, placement)
         collator = collator_of(plan, model)
+        watchdog.beat(PHASE)
+        recorder.phase(PHASE)
+        planned, plan = plan, probed(plan, model, stores["train"], collator, control)
+        if plan is not planned:
+            _correct(plan, folder, placement, recorder)
+        watchdog.beat("starting " + plan.strategy)
+        recorder.phase("starting " + plan.strategy)
+        engine = Engine(model, plan, placement)
         saver = Saver(folder, engine, control, placement, recorder)
         fence = placement.fence
         attempt = Attempt(folder, plan, task, engine, collator, stores, control, recorder, saver, stop, watchdog, fence)
         return attempt.live()
     finally:
         recorder.close()
+
+
+def _correct(plan: Plan, folder: AttemptFolder, placement: Placement, recorder: Recorder) -> None:
+    """``plan.json`` says from here on what a probe made of it."""
+    recorder.phase(PHASE, notice=plan.notices[-1])
+    if placement.leads:
+        with placement.fence.hold():
+            write_plan(plan, folder.plan)
 
 
 def _opened(plan: Plan, split: str) -> SampleStore:
@@ -257,3 +272,5 @@ def _keep_encoder(folder: Path, tokenizer: Path, model: PreTrainedModel) -> None
     remove_tree(folder)
     shutil.copytree(tokenizer, folder)
     (folder / "config.json").write_text(export_config(model), encoding="utf-8")
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(export_tokenizer_config(settings.read_text(encoding="utf-8"), model), encoding="utf-8")

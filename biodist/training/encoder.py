@@ -5,26 +5,31 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import AutoConfig, BertConfig, PretrainedConfig, PreTrainedModel
 
+from biodist.config.corpora import TEXT_TASKS, has_pairs
 from biodist.errors import RunFailed
 from biodist.plan.plan import Plan
+from biodist.tasks.choice import task_of
 from biodist.tasks.protocol import Task
 from biodist.training.chance import seed_model
 from biodist.training.collator import Collator
-from biodist.training.unpadded import position_offset, self_check, supports_unpadded, use_unpadded
+from biodist.training.unpadded import has_token_types, position_offset, self_check, supports_unpadded, use_unpadded
 
-DROPOUTS = (  # what families call the dropout of hidden states and of attention
+DROPOUTS = (  # what families call the dropout of hidden states, of attention and of the head
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
     "hidden_dropout",
     "attention_dropout",
     "dropout",
+    "classifier_dropout",
+    "seq_classif_dropout",
 )
 # On a CPU each new number of tokens makes oneDNN compile its bf16 products anew, a fifth of a step; few numbers do not.
 FEW_SHAPES = 64
+ProblemType = Literal["single_label_classification", "multi_label_classification"]
 CLOSE = 1e-4  # logits of one probe, unpadded against padded, in fp32
 
 
@@ -36,6 +41,7 @@ def encoder_config(plan: Plan) -> PretrainedConfig:
         config: PretrainedConfig = _scratch_config(plan, naming)
     else:
         config = AutoConfig.from_pretrained(plan.model.folder, local_files_only=True, **naming)
+    config.problem_type = _problem_type(plan)
     if plan.recipe.model.dropout is not None:
         for name in DROPOUTS:
             if isinstance(getattr(config, name, None), float):
@@ -44,6 +50,13 @@ def encoder_config(plan: Plan) -> PretrainedConfig:
     if plan.model.folder is None and attention is not None:
         config.attention_probs_dropout_prob = attention
     return config
+
+
+def _problem_type(plan: Plan) -> ProblemType | None:
+    """What transformers calls the kind of a sequence's classes: its pipelines read it from an exported folder."""
+    if plan.recipe.task not in TEXT_TASKS:
+        return None
+    return "multi_label_classification" if plan.recipe.data.multi_label else "single_label_classification"
 
 
 def _scratch_config(plan: Plan, naming: dict[str, Any]) -> BertConfig:
@@ -69,7 +82,27 @@ def build_model(plan: Plan, task: Task) -> PreTrainedModel:
     seed_model(plan.recipe.train.seed)
     model = task.build(encoder_config(plan), plan.model.folder)
     use_planned_attention(model, plan)
+    if plan.recipe.model.activation_checkpointing:
+        use_activation_checkpointing(model)
     return model
+
+
+def use_activation_checkpointing(model: PreTrainedModel) -> None:
+    """In training each layer keeps its input alone, and is computed again, dropout's random state put back, in the
+    backward pass. Losses and gradients are the same to the bit.
+
+    Without reentrance: DDP and ZeRO then see the graph they would see otherwise.
+
+    Raises:
+        RunFailed: the encoder's layers cannot do it.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise RunFailed(
+            f"{type(model).__name__} cannot compute its layers again: set model.activation_checkpointing=false"
+        )
+    # Its name before transformers 5.23.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def use_planned_attention(model: PreTrainedModel, plan: Plan) -> None:
@@ -98,6 +131,8 @@ def collator_of(plan: Plan, model: PreTrainedModel) -> Collator:
         padding=plan.padding,
         pad_id=pad_id(Path(plan.data.tokenizer)),
         position_offset=position_offset(model),
+        task=task_of(plan),
+        token_types=has_pairs(plan.recipe) and has_token_types(model),
         round_to=FEW_SHAPES if plan.machine.device == "cpu" and plan.precision == "bf16" else 1,
     )
 
@@ -111,6 +146,16 @@ def pad_id(tokenizer: Path) -> int:
 
     found = Tokenizer.from_file(str(tokenizer / "tokenizer.json")).token_to_id(token or "[PAD]")
     return found if found is not None else 0
+
+
+def export_tokenizer_config(text: str, model: PreTrainedModel) -> str:
+    """The text of ``tokenizer_config.json`` beside exported weights, out of that of the data index.
+
+    The generic tokenizer class would leave out the types of tokens, which tell an encoder the texts of a pair apart.
+    """
+    types = ["token_type_ids"] if has_token_types(model) else []
+    named = {**json.loads(text), "model_input_names": ["input_ids", *types, "attention_mask"]}
+    return json.dumps(named, indent=2, sort_keys=True) + "\n"
 
 
 def export_config(model: PreTrainedModel) -> str:

@@ -64,14 +64,7 @@ class Engine:
         self.loss_scale = DynamicLossScale() if plan.precision == "fp16" else None
         self.accelerator = _accelerator(plan)
         self.scorer = Scorer(model, plan)
-        optimizer = torch.optim.AdamW(
-            _weight_decay_groups(model, plan.recipe.train.weight_decay),
-            lr=plan.recipe.train.learning_rate,
-            betas=plan.recipe.train.betas,
-            eps=plan.recipe.train.eps,
-            fused=True,
-        )
-        self.wrapped, self.optimizer = self.accelerator.prepare(self.scorer, optimizer)
+        self.wrapped, self.optimizer = self.accelerator.prepare(self.scorer, _adam(model, plan))
         if self.loss_scale and plan.zero_stage:
             self.zero_optimizer.torch_autocast_gradscaler = None  # ours does its work
         self._update = Update(0.0, skipped=False)
@@ -146,6 +139,20 @@ class Engine:
             group["lr"] = learning_rate
 
 
+def _adam(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    """torch's AdamW; DeepSpeed's where the optimizer's state and its work lie on the CPU."""
+    train = plan.recipe.train
+    groups = _weight_decay_groups(model, train.weight_decay)
+    if plan.recipe.distributed.offload == "cpu":
+        from deepspeed.ops.adam import DeepSpeedCPUAdam
+
+        offloaded: torch.optim.Optimizer = DeepSpeedCPUAdam(
+            groups, lr=train.learning_rate, betas=train.betas, eps=train.eps, adamw_mode=True
+        )
+        return offloaded
+    return torch.optim.AdamW(groups, lr=train.learning_rate, betas=train.betas, eps=train.eps, fused=True)
+
+
 def _weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Biases and norms are not decayed (as in BERT's own optimizer). One group when there is nothing to decay; frozen
     parameters are in none."""
@@ -213,6 +220,7 @@ def _compare(engine: Engine, plan: Plan, placement: Placement) -> None:
         found["ZeRO stage"] = (plan.zero_stage, wrapped.zero_optimization_stage())
         found["gradient accumulation"] = (1, wrapped.gradient_accumulation_steps())
         found["gradient clipping"] = (float(plan.recipe.train.max_grad_norm), float(wrapped.gradient_clipping()))
+        found["offload"] = (plan.recipe.distributed.offload, "cpu" if wrapped.zero_cpu_offload() else "none")
     wrong = [f"{name}: planned {planned}, found {is_!r}" for name, (planned, is_) in found.items() if planned != is_]
     if wrong:
         raise RunFailed("the libraries did not do what the plan says, so nothing was trained: " + "; ".join(wrong))

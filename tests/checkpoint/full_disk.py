@@ -21,6 +21,7 @@ from biodist.plan.plan import Plan
 from biodist.run.tether import tether
 from biodist.training.group import Control, process_group
 from biodist.training.placement import Placement
+from biodist.training.worker import end
 
 LIMIT_BYTES = 64 * 1024
 
@@ -62,3 +63,4 @@ def attempt(checkpoints: Path, step: int, control: Control) -> str:
 
 if __name__ == "__main__":
     main()
+    end(0)
