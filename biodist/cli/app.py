@@ -11,15 +11,19 @@ from biodist.cli.cancel import cancel
 from biodist.cli.checkpoints import checkpoints, export
 from biodist.cli.data import data_app
 from biodist.cli.evaluate import evaluate
+from biodist.cli.export_scalars import export_scalars
 from biodist.cli.logs import logs
 from biodist.cli.plan import plan
 from biodist.cli.profiles import profile, profiles
 from biodist.cli.quickstart import quickstart
 from biodist.cli.recipes import recipe, recipes
+from biodist.cli.report import report
 from biodist.cli.resume import resume
 from biodist.cli.say import complain
+from biodist.cli.seeds import seeds
 from biodist.cli.status import status
 from biodist.cli.submit import submit
+from biodist.cli.tensorboard import tensorboard
 from biodist.cli.train import train
 from biodist.errors import EXIT_INTERRUPTED, BiodistError
 
@@ -36,13 +40,17 @@ app.command()(quickstart)
 app.command()(train)
 app.command()(resume)
 app.command()(submit)
+app.command()(seeds)
 app.command()(status)
 app.command()(logs)
 app.command()(cancel)
 app.command()(plan)
 app.command()(evaluate)
+app.command()(report)
 app.command()(checkpoints)
 app.command()(export)
+app.command()(tensorboard)
+app.command()(export_scalars)
 app.command()(recipes)
 app.command()(recipe)
 app.command()(profiles)

@@ -32,9 +32,15 @@ def submit(
         bool, typer.Option("--rehearse", help="A few steps, killed and resumed; then a verdict.")
     ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="With --rehearse: keep its two runs.")] = False,
+    seeds: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="One array of so many seeds, from train.seed on; --run is then their folder."),
+    ] = None,
 ) -> None:
     """Submits recipes to a Slurm cluster. A job is requeued when it is preempted, and goes on where it was saved."""
     from biodist.cli.rehearse import refuse_keep, rehearse_on_cluster
+    from biodist.cli.seeds import refuse_rehearsal, submit_seeds
+    from biodist.cli.submission import Wish
 
     if not on:
         raise UserError(Problem("--on", "names no profile", "`biodist profiles` lists them; or use `biodist train`"))
@@ -42,12 +48,16 @@ def submit(
     overrides = tuple(word for word in recipes if word not in names)
     if not names:
         raise UserError(Problem("biodist submit", "names no recipe", "`biodist recipes` lists those that come along"))
-    if len(names) > 1 and (rehearse or run is not None):
-        option = "--rehearse" if rehearse else "--run"
+    for_one = {"--rehearse": rehearse, "--run": run is not None, "--seeds": seeds is not None}
+    if len(names) > 1 and any(for_one.values()):
+        option = next(option for option, given in for_one.items() if given)
         raise UserError(Problem(option, f"is for one recipe, but {len(names)} are named", "name one"))
     if rehearse:
+        refuse_rehearsal(seeds)
         raise typer.Exit(rehearse_on_cluster(names[0], overrides, run, on, nodes, nproc, keep))
     refuse_keep(keep)
+    if seeds is not None:
+        raise typer.Exit(submit_seeds(Wish(names[0], overrides, on, nodes, nproc), run, seeds))
     if len(names) > 1:
         raise typer.Exit(submit_recipes(names, overrides, on, nodes, nproc))
     raise typer.Exit(submit_recipe(names[0], overrides, run, on, nodes, nproc))

@@ -35,13 +35,20 @@ def train(
         bool, typer.Option("--rehearse", help="A few steps, killed and resumed; then a verdict.")
     ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="With --rehearse: keep its two runs.")] = False,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Runs of so many seeds, from train.seed on; their mean and spread.")
+    ] = None,
 ) -> None:
     """Trains a recipe on this machine. On an unfinished run's folder it resumes; on a finished one it says so."""
     from biodist.cli.rehearse import refuse_keep, rehearse_here
+    from biodist.cli.seeds import refuse_rehearsal, train_seeds
 
     if rehearse:
+        refuse_rehearsal(seeds)
         raise typer.Exit(rehearse_here(recipe, tuple(overrides or ()), run, nproc, device, keep))
     refuse_keep(keep)
+    if seeds is not None:
+        raise typer.Exit(train_seeds(recipe, tuple(overrides or ()), run, seeds, nproc, device))
     raise typer.Exit(train_recipe(recipe, tuple(overrides or ()), run, nproc, device))
 
 
@@ -72,7 +79,8 @@ def live_attempt(
     device: str,
     rehearsal: Rehearsal | None = None,
 ) -> tuple[RunFolder, Outcome | None]:
-    """One attempt of a run, from the recipe to its end. No outcome: the run was finished already."""
+    """One attempt of a run, from the recipe to its end; another with a smaller micro-batch where memory ran out.
+    No outcome: the run was finished already."""
     from biodist.cli.early_stop import early_stop
     from biodist.cli.prepare import prepare
     from biodist.config.core import core_digest, refuse_other_core
@@ -80,6 +88,8 @@ def live_attempt(
     from biodist.run.folder import RunFolder, run_root
     from biodist.run.lease import Lease
     from biodist.run.records import is_finished
+    from launch.local import first_failure_report
+    from launch.micro_batch import can_shrink, carried_on
 
     recipe = load_recipe(name, overrides)
     root = root or run_root(recipe.name, core_digest(recipe))
@@ -94,12 +104,17 @@ def live_attempt(
         plan = prepared.plan.model_copy(update={"rehearsal": rehearsal})
         refuse_small_disk(folder, plan)
         RunFolder.prepare(root, sensitive)
-        with Lease.acquire(folder) as lease:
-            refuse_other_core(folder, recipe)  # another command may have begun or ended here in the meantime
-            if is_finished(folder):
-                return folder, None
-            _refuse_waiting_job(folder)
-            return folder, _attempt(folder, lease, prepared.recipe, plan)
+        while True:
+            with Lease.acquire(folder) as lease:
+                refuse_other_core(folder, recipe)  # another command may have begun or ended here in the meantime
+                if is_finished(folder):
+                    return folder, None
+                _refuse_waiting_job(folder)
+                outcome = _attempt(folder, lease, prepared.recipe, carried_on(plan, folder))
+            if not (outcome.failure and can_shrink(folder.attempts()[-1])):
+                return folder, outcome
+            err.print(f"Memory ran out: {first_failure_report(outcome)}", markup=False, soft_wrap=True)
+            err.print("Going on from the last checkpoint, with half the micro-batch.")
 
 
 def _refuse_waiting_job(folder: RunFolder) -> None:
@@ -208,12 +223,7 @@ def show_result(folder: RunFolder, baselines: Baselines | None = None) -> None:
 
 def refuse_small_disk(folder: RunFolder, plan: Plan) -> None:
     """Checkpoints that would not fit are found out before the start. Raises MachineCannot."""
-    there = (
-        sum(f.stat().st_size for f in folder.checkpoints.rglob("*") if f.is_file())
-        if folder.checkpoints.is_dir()
-        else 0
-    )
-    needed = plan.disk.retained + plan.disk.model - there
+    needed = disk_needed(folder, plan)
     disk = next(place for place in (folder.root, *folder.root.parents) if place.exists())
     free = shutil.disk_usage(disk).free
     if needed > free:
@@ -222,6 +232,16 @@ def refuse_small_disk(folder: RunFolder, plan: Plan) -> None:
             f"(checkpoints of {plan.disk.checkpoint / 1e9:.2f} GB each). Make room, name another disk with --run, or "
             "keep fewer (checkpoint.keep_last=1)"
         )
+
+
+def disk_needed(folder: RunFolder, plan: Plan) -> int:
+    """Bytes that a run will still write, beside the checkpoints that are there."""
+    there = (
+        sum(f.stat().st_size for f in folder.checkpoints.rglob("*") if f.is_file())
+        if folder.checkpoints.is_dir()
+        else 0
+    )
+    return plan.disk.retained + plan.disk.model - there
 
 
 def _open_attempt(folder: RunFolder, lease: Lease, recipe: Recipe, plan: Plan) -> AttemptFolder:
@@ -242,6 +262,7 @@ def _open_attempt(folder: RunFolder, lease: Lease, recipe: Recipe, plan: Plan) -
 
 def _conclude(folder: RunFolder, outcome: Outcome, baselines: Baselines | None) -> int:
     from launch.local import first_failure_report
+    from launch.micro_batch import out_of_memory_advice
 
     if outcome.exit_code == EXIT_DONE:
         show_result(folder, baselines)
@@ -249,5 +270,7 @@ def _conclude(folder: RunFolder, outcome: Outcome, baselines: Baselines | None) 
         err.print(f"Stopped and saved. The same command goes on from there (run {folder.root}).")
     elif outcome.failure:
         err.print(f"biodist: the run in {folder.root} failed. {first_failure_report(outcome)}")
+        if advice := out_of_memory_advice(folder.attempts()[-1]):
+            err.print(advice)
         err.print("The same command goes on from the last checkpoint, once the cause is mended.")
     return outcome.exit_code
