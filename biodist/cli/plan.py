@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from biodist.cli.choices import choice_lines, verdict_lines
 from biodist.cli.say import out
+from biodist.plan.amounts import count_of, size_of
 
 if TYPE_CHECKING:
     from biodist.config.profile import Profile
@@ -19,6 +21,9 @@ RULES = {
     "step": "a process's share of one step",
     "memory": "as many as fit into memory",
     "tokens": "a processor gains nothing from more",
+    "probe": "as many as were measured to fit",
+    "kept": "as in the run's last attempt",
+    "smaller": "fewer, because memory ran out",
 }
 
 
@@ -95,6 +100,7 @@ def plan_lines(plan: Plan) -> list[str]:
         "processes": _processes(plan),
         "steps": _steps(plan),
         "memory a process": _memory(plan),
+        "ways to train it": [*choice_lines(plan), *verdict_lines(plan)],
         "disk": _disk(plan),
     }
     width = max(map(len, parts)) + 2
@@ -122,13 +128,16 @@ def _data(plan: Plan) -> list[str]:
 def _cluster(profile: Profile, machine: MachinePlan) -> list[str]:
     gpus = profile.gpus_of(machine.processes_per_node)
     cpus = machine.processes_per_node * profile.cpus_per_process
-    asked = ([_count(gpus, "GPU", "GPUs")] if gpus else []) + [_count(cpus, "CPU", "CPUs"), f"{profile.memory_gb:g} GB"]
+    asked = ([count_of(gpus, "GPU", "GPUs")] if gpus else []) + [
+        count_of(cpus, "CPU", "CPUs"),
+        f"{profile.memory_gb:g} GB",
+    ]
     # Of an exclusive node every GPU is this job's, used or not.
     unit, units = ("GPU", profile.gpus_per_node if profile.exclusive else gpus) if gpus else ("CPU", cpus)
     hours = machine.nodes * units * profile.time_limit_min / 60
     partition = "the default partition" if profile.partition is None else f"partition {profile.partition}"
     return [
-        f"profile {profile.name}, {partition}: {_count(machine.nodes, 'node', 'nodes')} of {', '.join(asked)}",
+        f"profile {profile.name}, {partition}: {count_of(machine.nodes, 'node', 'nodes')} of {', '.join(asked)}",
         f"at most {profile.time_limit_min:,} min, {hours:,.1f} {unit} hours a job; "
         f"asked to save and stop {profile.signal_lead_s} s before",
     ]
@@ -138,11 +147,11 @@ def _processes(plan: Plan) -> list[str]:
     machine = plan.machine
     rows = "unpadded rows" if plan.padding == "none" else "padded batches"
     stage = f"ZeRO stage {plan.zero_stage}" if plan.zero_stage else "every process keeps all"
-    count = _count(machine.processes_per_node, "process", "processes")
+    count = count_of(machine.processes_per_node, "process", "processes")
     where = f"{machine.device_name} ({machine.device}, {machine.backend})"
     return [
         f"{f'{machine.nodes} nodes × ' if machine.nodes > 1 else ''}{count} on {where}, "
-        f"{_count(machine.threads_per_process, 'thread', 'threads')} each",
+        f"{count_of(machine.threads_per_process, 'thread', 'threads')} each",
         f"{plan.strategy}: {stage}; {plan.precision}; {rows}",
     ]
 
@@ -152,34 +161,34 @@ def _steps(plan: Plan) -> list[str]:
     return [
         f"{batch.total_steps:,} of {batch.global_batch:,} samples, {batch.steps_per_epoch:,} an epoch, "
         f"{batch.warmup_steps:,} of warm-up; scored every {batch.evaluate_every_steps:,}",
-        f"micro-batches of {_count(batch.micro_batch, 'window', 'windows')}: {RULES[batch.micro_batch_rule]}",
+        f"micro-batches of {count_of(batch.micro_batch, 'window', 'windows')}: {RULES[batch.micro_batch_rule]}",
     ]
 
 
 def _memory(plan: Plan) -> list[str]:
-    memory = plan.memory
+    memory, machine = plan.memory, plan.machine
     parts = {
         "weights": memory.parameters,
         "gradients": memory.gradients,
         "optimizer": memory.optimizer,
         "activations": memory.activations,
         "buffers": memory.buffers,
+        "libraries": memory.process,
+        "saving": memory.saving,
     }
-    return [
-        f"{size_of(memory.total)} of {plan.machine.memory_gb_per_process:.1f} GB, by estimate",
-        ", ".join(f"{name} {size_of(size)}" for name, size in parts.items()),
+    once = " (not all at one time)" if sum(parts.values()) > memory.total else ""
+    lines = [
+        f"{size_of(memory.total)} of {machine.memory_gb_per_process:.1f} GB at its fullest"
+        + (", not measured on GPUs yet" if machine.device == "cuda" else ""),
+        ", ".join(f"{name} {size_of(size)}" for name, size in parts.items() if size) + once,
     ]
+    if memory.host:
+        lines.append(f"in the node's memory, offloaded or being saved: {size_of(memory.host)} a process")
+    if memory.communication:
+        lines.append(f"sent to other processes in a step: {size_of(memory.communication)}")
+    return lines
 
 
 def _disk(plan: Plan) -> list[str]:
     disk = plan.disk
     return [f"checkpoint {size_of(disk.checkpoint)}, all kept {size_of(disk.retained)}, model {size_of(disk.model)}"]
-
-
-def size_of(size: int) -> str:
-    """Bytes for a person: 12.3 MB, 1.31 GB."""
-    return f"{size / 1e9:.2f} GB" if size >= 10**9 else f"{size / 1e6:.1f} MB"
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"

@@ -13,9 +13,10 @@ from biodist.cli.encoder import locate_encoder
 from biodist.cli.say import err
 from biodist.errors import Problem, UserError
 from biodist.plan.decide import Device, decide, place, place_on
+from biodist.plan.head import named_head
 from biodist.plan.machine import Machine
 from biodist.plan.plan import MachinePlan, ModelPlan, Plan
-from biodist.plan.shape import folder_shape, scratch_shape
+from biodist.plan.shape import folder_config, folder_shape, head_of, scratch_shape
 
 if TYPE_CHECKING:
     from biodist.config.profile import Profile
@@ -69,11 +70,12 @@ def prepare(
 
 
 def model_plan(recipe: Recipe, folder: Path | None, index: DataIndex) -> ModelPlan:
-    """The encoder with its head for the index's labels."""
-    labels = len(index.labels)
+    """The encoder with its task's head for the index's labels."""
+    labels, head = len(index.labels), head_of(recipe.task)
     if folder is None:
-        return ModelPlan(folder=None, shape=scratch_shape(recipe.model.scratch, index.vocab_size, labels))
-    return ModelPlan(folder=str(folder), shape=folder_shape(folder, labels))
+        return ModelPlan(folder=None, shape=scratch_shape(recipe.model.scratch, index.vocab_size, labels, head))
+    shape, classes = folder_shape(folder, labels, head), named_head(folder_config(folder), recipe.task)
+    return ModelPlan(folder=str(folder), shape=shape, head=classes)
 
 
 def _loaded(recipe_name: str, overrides: Iterable[str], on: str | None) -> tuple[Recipe, Profile | None]:

@@ -1,4 +1,4 @@
-"""Steps, warm-up and the micro-batch."""
+"""Steps, warm-up, and which windows may meet in one micro-batch."""
 
 from __future__ import annotations
 
@@ -7,24 +7,16 @@ from collections.abc import Iterator
 
 from biodist.config.recipe import Recipe
 from biodist.plan.index import SplitIndex
-from biodist.plan.memory import activation_bytes
-from biodist.plan.plan import BatchPlan, MachinePlan, MicroBatchRule, ModelShape, Padding, Precision
+from biodist.plan.plan import BatchPlan, MicroBatchRule
 
 CPU_TOKENS = 4096  # of a micro-batch: on a CPU larger ones gain nothing
-MEMORY_SHARE = 0.8  # of what weights, gradients, optimizer and buffers leave
 
 
-def batch_plan(
-    recipe: Recipe, train: SplitIndex, shape: ModelShape, machine: MachinePlan, precision: Precision, free: int
-) -> BatchPlan:
-    """Every count of a run. Steps do not depend on the machine; the micro-batch does.
-
-    ``free`` is what is left of a process's memory, in bytes, once its weights, gradients, optimizer and buffers are in.
-    """
+def batch_plan(recipe: Recipe, train: SplitIndex, micro_batch: int, rule: MicroBatchRule) -> BatchPlan:
+    """Every count of a run. Steps do not depend on the machine; the micro-batch does."""
     steps_per_epoch = math.ceil(train.samples / recipe.train.global_batch)
     total = recipe.train.max_steps or (recipe.train.epochs or 1) * steps_per_epoch
     every = recipe.evaluate.every
-    micro_batch, rule = _micro_batch(recipe, train, shape, machine, precision, free)
     return BatchPlan(
         global_batch=recipe.train.global_batch,
         micro_batch=micro_batch,
@@ -42,34 +34,19 @@ def share_of_step(global_batch: int, train: SplitIndex, world_size: int) -> int:
     return max(1, math.ceil(math.ceil(samples * train.windows / train.samples) / world_size))
 
 
-def longest_windows(train: SplitIndex, count: int) -> list[int]:
-    """Lengths of the ``count`` longest windows, longest first: the largest micro-batch that can ever come."""
-    return [length for length, _ in zip(_descending(train), range(count), strict=False)]
+def token_budget(train: SplitIndex) -> int:
+    """Windows of `CPU_TOKENS` tokens, on average."""
+    return max(1, int(CPU_TOKENS * train.windows / max(1, train.tokens)))
 
 
-def _micro_batch(
-    recipe: Recipe, train: SplitIndex, shape: ModelShape, machine: MachinePlan, precision: Precision, free: int
-) -> tuple[int, MicroBatchRule]:
-    if recipe.train.micro_batch != "auto":
-        return recipe.train.micro_batch, "recipe"
-    share = share_of_step(recipe.train.global_batch, train, machine.world_size)
-    fitting = _fitting(train, share, shape, precision, recipe.train.padding, int(MEMORY_SHARE * free))
-    budget = max(1, int(CPU_TOKENS * train.windows / max(1, train.tokens))) if machine.device == "cpu" else share
-    smallest = max(1, min(share, fitting, budget))
-    return smallest, "step" if smallest == share else "memory" if smallest >= fitting else "tokens"
+def largest_micro_batch(train: SplitIndex, count: int, world_size: int) -> tuple[int, ...]:
+    """Lengths of the largest micro-batch of ``count`` windows that can ever come to a process, longest first.
 
-
-def _fitting(train: SplitIndex, most: int, shape: ModelShape, precision: Precision, padding: Padding, room: int) -> int:
-    """The most windows, up to ``most``, whose activations fit into ``room`` bytes even if they are the longest."""
-    longest = longest_windows(train, most)
-    low, high = 0, len(longest)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if activation_bytes(shape, longest[:middle], precision, padding) <= room:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    The windows of a step are dealt out by length, so that each process gets every ``world_size``-th of them; at worst
+    they are the longest of the corpus.
+    """
+    longest = [length for length, _ in zip(_descending(train), range(count * world_size), strict=False)]
+    return tuple(longest[::world_size])
 
 
 def _descending(train: SplitIndex) -> Iterator[int]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from biodist.config.core import core_digest
 from biodist.config.profile import Profile
 from biodist.config.recipe import Recipe
 from biodist.errors import MachineCannot, Problem, UserError
-from biodist.plan.batch import batch_plan, longest_windows
-from biodist.plan.buckets import buckets_of
+from biodist.plan.amounts import count_of, size_of
+from biodist.plan.batch import batch_plan
 from biodist.plan.deepspeed import deepspeed_configuration
+from biodist.plan.fit import FILL, Ground
+from biodist.plan.head import matched_head
 from biodist.plan.index import DataIndex
 from biodist.plan.machine import Machine
-from biodist.plan.memory import activation_bytes, disk_plan, memory_plan
-from biodist.plan.plan import MachinePlan, MemoryPlan, ModelPlan, Plan, Precision, Strategy
+from biodist.plan.memory import disk_plan
+from biodist.plan.plan import Choice, MachinePlan, MemoryPlan, ModelPlan, Plan, Precision, Setting, Strategy, setting_of
 
 Device = Literal["auto", "cpu", "cuda"]
 ZERO_STAGES: dict[Strategy, int] = {"ddp": 0, "zero1": 1, "zero2": 2, "zero3": 3}
@@ -35,23 +37,20 @@ def decide(
 
     Raises:
         UserError: recipe, corpora and encoder do not go together; every problem at once.
-        MachineCannot: the model does not fit into memory.
+        MachineCannot: it does not fit into memory; with the cheapest way that does.
     """
     problems = mismatches(recipe, index, model)
     if problems:
         raise UserError(problems)
-    precision = _precision(recipe, where)
-    shape, strategy, train = model.shape, recipe.distributed.strategy, index.splits["train"]
-    stage = ZERO_STAGES[strategy]
-    buckets = buckets_of(shape, where.device)
-    state = memory_plan(shape, strategy, where.world_size, precision, buckets, activations=0)
-    capacity = int(where.memory_gb_per_process * 10**9)
-    if state.total > capacity:
-        raise MachineCannot(_no_room(state, capacity, strategy, where, profile))
-    batch = batch_plan(recipe, train, shape, where, precision, free=capacity - state.total)
-    largest = longest_windows(train, batch.micro_batch)
-    activations = activation_bytes(shape, largest, precision, recipe.train.padding)
-    memory = memory_plan(shape, strategy, where.world_size, precision, buckets, activations)
+    precision, strategy, train = _precision(recipe, where), recipe.distributed.strategy, index.splits["train"]
+    ground = Ground(recipe, train, model.shape, where, precision)
+    choices = tuple(ground.choices())
+    setting = setting_of(recipe)
+    micro_batch, rule = ground.micro_batch(setting)
+    memory = ground.memory(setting, micro_batch)
+    if memory.total > ground.capacity:
+        raise MachineCannot(_no_room(memory, ground, setting, micro_batch, choices, profile))
+    batch, stage = batch_plan(recipe, train, micro_batch, rule), ZERO_STAGES[strategy]
     return Plan(
         recipe=recipe,
         core_digest=core_digest(recipe),
@@ -63,14 +62,22 @@ def decide(
         padding=recipe.train.padding,
         strategy=strategy,
         zero_stage=stage,
-        deepspeed=deepspeed_configuration(recipe, stage, where.world_size, batch.micro_batch, precision, shape, buckets)
-        if stage
-        else None,
+        deepspeed=_deepspeed(recipe, ground, stage, micro_batch),
         memory=memory,
-        disk=disk_plan(shape, recipe.checkpoint, batch.total_steps, best="validation" in index.splits),
+        choices=choices,
+        disk=disk_plan(model.shape, recipe.checkpoint, batch.total_steps, best="validation" in index.splits),
         command=command,
-        notices=_notices(recipe, index, where, memory, profile),
+        notices=_notices(recipe, index, model, where, memory, profile),
         profile=profile,
+    )
+
+
+def _deepspeed(recipe: Recipe, ground: Ground, stage: int, micro_batch: int) -> dict[str, Any] | None:
+    if not stage:
+        return None
+    world_size = ground.where.world_size
+    return deepspeed_configuration(
+        recipe, stage, world_size, micro_batch, ground.precision, ground.shape, ground.buckets
     )
 
 
@@ -124,6 +131,7 @@ def place(machine: Machine, nproc: int | None = None, device: Device = "auto") -
         device_name=used[0].name if used else machine.processor,
         cores_per_node=machine.cores,
         compute_capability=min((gpu.compute_capability for gpu in used), default=None),
+        host_gb_per_process=round(machine.memory / processes / 10**9, 3) if used else None,
     )
 
 
@@ -157,6 +165,7 @@ def place_on(profile: Profile, nodes: int | None = None, nproc: int | None = Non
         cores_per_node=processes * profile.cpus_per_process,
         compute_capability=profile.gpu_compute_capability if device == "cuda" else None,
         network_interface=profile.network_interface,
+        host_gb_per_process=round(profile.memory_gb / processes, 3) if device == "cuda" else None,
     )
 
 
@@ -176,21 +185,50 @@ def _precision(recipe: Recipe, where: MachinePlan) -> Precision:
     return "bf16" if wanted == "fp16" and where.device == "cpu" else wanted
 
 
-def _no_room(state: MemoryPlan, capacity: int, strategy: Strategy, where: MachinePlan, profile: Profile | None) -> str:
-    parts = f"weights {_gb(state.parameters)}, gradients {_gb(state.gradients)}, optimizer {_gb(state.optimizer)}"
-    larger = "a larger machine" if profile is None else "more or larger nodes"
-    advice = larger if strategy == "zero3" else f"distributed.strategy=zero3, or {larger}"
+def _no_room(
+    memory: MemoryPlan,
+    ground: Ground,
+    setting: Setting,
+    micro_batch: int,
+    choices: tuple[Choice, ...],
+    profile: Profile | None,
+) -> str:
+    """What it takes, and the cheapest way that fits."""
+    parts = {
+        "weights": memory.parameters,
+        "gradients": memory.gradients,
+        "optimizer": memory.optimizer,
+        "activations": memory.activations,
+        "buffers": memory.buffers,
+        "libraries": memory.process,
+        "saving": memory.saving,
+    }
+    cheapest = next((choice for choice in choices if choice.fits), None)
+    larger = "a larger machine" if profile is None else "more or larger nodes, or GPUs with more memory"
+    windows = f"micro-batches of {count_of(micro_batch, 'window', 'windows')}"
+    advice = f"nothing fits here: use {larger}"
+    if cheapest is not None:
+        advice = f"the cheapest that fits, with {size_of(cheapest.memory.total)}: {' '.join(cheapest.overrides)}"
+    elif ground.recipe.train.micro_batch not in ("auto", 1):
+        advice = f"set train.micro_batch=auto, or use {larger}"
+    processes = count_of(ground.where.world_size, "process", "processes")
     return (
-        f"under {strategy} on {where.world_size} processes the model takes {_gb(state.total)} a process before its "
-        f"first sample ({parts}, buffers {_gb(state.buffers)}), but a process has {_gb(capacity)}: use {advice}"
+        f"under {setting.name} on {processes}, with {windows}, a process takes {size_of(memory.total)} "
+        f"({', '.join(f'{name} {size_of(size)}' for name, size in parts.items() if size)}), but has "
+        f"{size_of(ground.capacity)}: {advice}"
     )
 
 
 def _notices(
-    recipe: Recipe, index: DataIndex, where: MachinePlan, memory: MemoryPlan, profile: Profile | None
+    recipe: Recipe,
+    index: DataIndex,
+    model: ModelPlan,
+    where: MachinePlan,
+    memory: MemoryPlan,
+    profile: Profile | None,
 ) -> tuple[str, ...]:
     """What differs from what the recipe says, or deserves a look; by which rule."""
-    notices, train = [], index.splits["train"]
+    notices, train = _head_notices(model, index), index.splits["train"]
     wanted, capacity = recipe.train.precision, int(where.memory_gb_per_process * 10**9)
     if wanted == "fp16" and where.device == "cpu":
         notices.append("train.precision: fp16 needs a GPU; bf16 is used instead")
@@ -209,13 +247,24 @@ def _notices(
             f"train.global_batch: {recipe.train.global_batch} is more than the {train.samples} training samples; "
             "each epoch is one step of all of them"
         )
-    if memory.total > capacity:
+    if memory.total > FILL[where.device] * capacity:
         notices.append(
-            f"a process may need {_gb(memory.total)}, but has {_gb(capacity)}: "
-            "lower train.micro_batch or data.max_length if it runs out of memory"
+            f"a process may need {size_of(memory.total)} of its {size_of(capacity)}, and plans are to fill at most "
+            f"{FILL[where.device]:.0%}: lower train.micro_batch or data.max_length if it runs out of memory"
         )
     return tuple(notices)
 
 
-def _gb(size: int) -> str:
-    return f"{size / 10**9:.2f} GB"
+def _head_notices(model: ModelPlan, index: DataIndex) -> list[str]:
+    """What becomes of a classifier that came with the encoder."""
+    if model.head is None:
+        return []
+    rows = matched_head(model.head, index.labels)
+    if rows is None:
+        return [
+            f"model.name: its classifier knows other classes ({', '.join(model.head)}) than data.labels: "
+            "a new one is drawn"
+        ]
+    if rows != tuple(range(len(rows))):
+        return ["model.name: its classifier's rows are put into the order of data.labels, by name"]
+    return ["model.name: its classifier is kept, its classes being those of data.labels"]

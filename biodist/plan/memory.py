@@ -2,68 +2,209 @@
 
 With P parameters and N processes, all weights and moments fp32:
 
-===========  ======  ==================  =========  =====================================================
-strategy     weights  gradients           optimizer  buffers
-===========  ======  ==================  =========  =====================================================
-ddp          4 P     4 P                 8 P        4 P of buckets when N > 1, low-precision copies
-zero1        4 P     4 P + 4 P/N         12 P/N     reduce buckets, low-precision copies
-zero2        4 P     8 P/N               12 P/N     reduce buckets, low-precision copies
-zero3        4 P/N   4 P/N               12 P/N     reduce buckets, the weights gathered at one time
-===========  ======  ==================  =========  =====================================================
+========  =======  =========  =========  ==========================================================================
+strategy  weights  gradients  optimizer  buffers
+========  =======  =========  =========  ==========================================================================
+ddp       4 P      4 P        8 P        4 P of buckets when N > 1
+zero1     4 P      4 P        12 P/N     what is reduced at one time, twice: the bucket, and the copy that is sent
+zero2     4 P      4 P/N      12 P/N     the same; or the own part of the gradients once more, for the update
+zero3     4 P/N    4 P/N      12 P/N     the bucket, two layers' weights, the largest weight while it is reduced
+========  =======  =========  =========  ==========================================================================
 
-ZeRO updates an fp32 copy of its own part (4 of the 12). ZeRO-2 holds its part of the gradients twice while it
-updates. Low-precision copies are autocast's, of the layers' weights.
+ZeRO updates an fp32 copy of its own part (4 of the 12). Under autocast low-precision copies of the layers' weights
+come to the buffers, but under ZeRO-3, which frees them.
 
-Activations are what the backward pass needs of the largest micro-batch, and one more layer for what it makes on its
-way. For each token and layer, with hidden width H and feed-forward width I: inputs and outputs of two norms (4 H,
-fp32); queries, keys, values, the context, two dropout masks (6 H) and both sides of the activation function (2 I), in
-the precision of the computation; under autocast the norms' outputs once more in it (2 H). Attention holds its weights
-and their dropout mask, fp32, for each head and pair of tokens of one sequence.
+Not all of it is there at one time. A step of one micro-batch begins without gradients, which come as activations go;
+with several micro-batches they stay from the first one on. ZeRO-3 keeps its part of the gradients between steps. What
+gradients are reduced in fills up during the backward pass, at its end with those of the largest weight, the
+embeddings: under ZeRO-3 that one is gathered, has a gradient, and both the copy that is sent and gloo's own beside it.
+A bucket that is full before that is sent while most activations are still there.
+
+``offload: cpu`` under ZeRO-2 and ZeRO-3 puts the optimizer's 12 P/N and the gradients' part into the node's memory. On
+a CPU that is where they are anyway: nothing is saved, and its buffers come on top.
+
+Checkpoints that are written in the background are copied first: 12 P/N, in the node's memory, from the first save on.
+
+Growth of resident memory up to the first save is all of it but ``process``, what is there before the model is built;
+`benchmarks/memory.py` measures it. On a GPU nothing of this module is measured yet: `benchmarks/gpu.py` compares it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from biodist.config.recipe import CheckpointSection
+from biodist.plan.activations import FP32, LOW, Activations
 from biodist.plan.buckets import Buckets
-from biodist.plan.plan import DiskPlan, MemoryPlan, ModelShape, Padding, Precision, Strategy
+from biodist.plan.plan import DiskPlan, MemoryPlan, ModelShape, Precision, Setting, Strategy
 
-FP32 = 4  # bytes
 CHECKPOINT_REST = 2**20  # bytes of a manifest and of the processes' random states
 VOCABULARY_ENTRY = 32  # bytes of one word piece in tokenizer.json
+# What a process has beside all that, measured by `benchmarks/memory.py` on Linux, torch 2.13, deepspeed 0.19.
+LIBRARIES = {"cpu": 490 * 10**6, "cuda": 10**9}  # before the model is built; a GPU's context and NCCL: not measured
+RUNTIME = 38 * 10**6  # what torch and the matrix libraries keep once a step has run
+DEEPSPEED = 48 * 10**6  # what DeepSpeed imports and keeps when its engine starts
+
+
+@dataclass(frozen=True)
+class Site:
+    """What of the place counts."""
+
+    device: Literal["cpu", "cuda"]
+    world_size: int
+    passes: int  # micro-batches that a process computes in one step
+    once: bool  # whether every step is sure to be a single one
+    background: bool = False  # whether checkpoints are copied, and the copy is written while training goes on
+
+
+@dataclass(frozen=True)
+class _State:
+    """Bytes of what training keeps, by part; as in `MemoryPlan`."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    buffers: int
+    late: int  # of gradients and buffers
+    reduced: int  # of the late ones: what is there before the embeddings' gradients are
+    first: int = 0  # of the late ones, or beside them: what is there when the first full bucket is sent
 
 
 def memory_plan(
-    shape: ModelShape, strategy: Strategy, world_size: int, precision: Precision, buckets: Buckets, activations: int
+    shape: ModelShape, setting: Setting, site: Site, precision: Precision, buckets: Buckets, activations: Activations
 ) -> MemoryPlan:
-    """Bytes of one of ``world_size`` processes by part, with so many bytes of activations."""
-    whole = FP32 * shape.parameters
-    part = FP32 * -(-shape.parameters // world_size)
-    copies = 0 if precision == "fp32" else shape.layers * shape.layer_parameters * FP32 // 2
-    reducing = FP32 * buckets.reduce * (2 if buckets.overlap else 1)
-    weights, gradients, optimizer, buffers = {
-        "ddp": (whole, whole, 2 * whole, (whole if world_size > 1 else 0) + copies),
-        "zero1": (whole, whole + part, 3 * part, reducing + copies),
-        "zero2": (whole, 2 * part, 3 * part, reducing + copies),
-        "zero3": (part, part, 3 * part, reducing + FP32 * (buckets.live + shape.largest_parameters)),
-    }[strategy]
+    """Bytes of one process by part, with these activations."""
+    states = {"ddp": _ddp, "zero1": _zero1, "zero2": _zero2, "zero3": _zero3}
+    state, moved = states[setting.strategy](shape, site, buckets), _offloaded(shape, setting, site)
+    again = setting.activation_checkpointing
+    copied = 3 * _part(shape, site) if site.background else 0
+    copies = 0 if precision == "fp32" or setting.strategy == "zero3" else LOW * shape.layers * shape.layer_parameters
     return MemoryPlan(
-        parameters=weights, gradients=gradients, optimizer=optimizer, activations=activations, buffers=buffers
+        parameters=state.weights,
+        gradients=state.gradients - moved.gradients,
+        optimizer=state.optimizer - moved.optimizer,
+        activations=activations.at_most(again),
+        buffers=state.buffers + moved.buffers + copies + _runtime(setting.strategy, site),
+        process=LIBRARIES[site.device],
+        late=max(0, state.late - moved.gradients),
+        ending=max(
+            state.late - moved.gradients,
+            state.reduced - moved.gradients + activations.at_last,
+            state.first + activations.after(buckets.reduce // shape.layer_parameters, again),
+        ),
+        saving=copied if site.device == "cpu" else 0,
+        host=moved.host + (copied if site.device == "cuda" else 0),
+        communication=communication(shape, setting, site),
     )
 
 
-def activation_bytes(shape: ModelShape, windows: Sequence[int], precision: Precision, padding: Padding) -> int:
-    """Bytes that forward and backward of one micro-batch need, for windows of these lengths in tokens."""
-    lengths = windows if padding == "none" else [max(windows, default=0)] * len(windows)
-    hidden, wide = shape.hidden_size, shape.intermediate_size
-    low = FP32 if precision == "fp32" else FP32 // 2
-    again = 0 if precision == "fp32" else 2 * hidden
-    token = FP32 * 4 * hidden + low * (6 * hidden + 2 * wide + again)
-    pairs = 2 * FP32 * shape.heads * sum(length * length for length in lengths)
-    embedded = FP32 * 3 * hidden  # the sum of the embeddings, its norm, its dropout mask
-    tokens = sum(lengths)
-    return (shape.layers + 1) * (token * tokens + pairs) + embedded * tokens
+def _ddp(shape: ModelShape, site: Site, buckets: Buckets) -> _State:
+    whole = FP32 * shape.parameters
+    # With several micro-batches a gradient is whole before it is added to the one that is there.
+    late, extra = (whole, 0) if site.once else (0, FP32 * shape.largest_parameters)
+    bucket = whole if site.world_size > 1 else 0
+    reduced = FP32 * (shape.layers - 1) * shape.layer_parameters if site.once else 0
+    return _State(whole, whole, 2 * whole, bucket + extra, late + extra, reduced)
+
+
+def _zero1(shape: ModelShape, site: Site, buckets: Buckets) -> _State:
+    whole, part = FP32 * shape.parameters, _part(shape, site)
+    bucket = _bucket(shape, site, buckets)
+    reducing = max(bucket + _sent(shape, buckets), part)
+    late = (whole if site.once else 0) + reducing - bucket + _untouched(bucket, site)
+    reduced = FP32 * (shape.layers - 1) * shape.layer_parameters if site.once else 0
+    return _State(whole, whole, 3 * part, reducing, late, reduced)
+
+
+def _zero2(shape: ModelShape, site: Site, buckets: Buckets) -> _State:
+    part = _part(shape, site)
+    bucket = _bucket(shape, site, buckets)
+    reducing = max(bucket + _sent(shape, buckets), part)
+    late = (part if site.once else 0) + reducing - bucket + _untouched(bucket, site)
+    layers = FP32 * (shape.layers - 1) * shape.layer_parameters if site.once else 0
+    reduced = min(bucket, layers) + max(0, layers - bucket) // site.world_size
+    first = _untouched(bucket, site) + bucket
+    return _State(FP32 * shape.parameters, part, 3 * part, reducing, late, reduced, first)
+
+
+def _zero3(shape: ModelShape, site: Site, buckets: Buckets) -> _State:
+    part, largest = _part(shape, site), FP32 * shape.largest_parameters
+    bucket, sent = _bucket(shape, site, buckets), 2 if site.device == "cpu" else 1  # the copy that is sent; gloo's own
+    late = (2 + sent) * largest  # gathered, its gradient
+    kept = bucket + FP32 * buckets.live
+    return _State(part, part, 3 * part, kept + late, late, reduced=0, first=sent * bucket)
+
+
+def _part(shape: ModelShape, site: Site) -> int:
+    """Bytes of one process's part of all weights."""
+    return FP32 * -(-shape.parameters // site.world_size)
+
+
+def _bucket(shape: ModelShape, site: Site, buckets: Buckets) -> int:
+    """Bytes of the bucket; on a CPU, where memory is taken when it is written to, as far as it is ever filled."""
+    if site.device == "cuda":
+        return FP32 * buckets.reduce * (2 if buckets.overlap else 1)
+    return FP32 * min(buckets.reduce, max(shape.largest_parameters, shape.layers * shape.layer_parameters))
+
+
+def _untouched(bucket: int, site: Site) -> int:
+    """Bytes of the bucket that are not there before the step's first gradients are written to it."""
+    return bucket if site.device == "cpu" and site.once else 0
+
+
+def _sent(shape: ModelShape, buckets: Buckets) -> int:
+    """Bytes of the copy that is sent; of a weight too large for the bucket its gradient comes on top."""
+    if shape.largest_parameters > buckets.reduce:
+        return 2 * FP32 * shape.largest_parameters
+    return FP32 * min(buckets.reduce, max(shape.largest_parameters, shape.layers * shape.layer_parameters))
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """Bytes that leave the device, what stays there for moving them, and what the node's memory takes."""
+
+    gradients: int = 0
+    optimizer: int = 0
+    buffers: int = 0
+    host: int = 0
+
+
+def _offloaded(shape: ModelShape, setting: Setting, site: Site) -> _Moved:
+    """The optimizer and the own part of the gradients go; ZeRO-2 has a buffer for a weight's gradient on both sides and
+    one of the weights' part in the node's memory. On a CPU both sides are one, and the buffers are what it costs."""
+    if setting.offload == "none":
+        return _Moved()
+    part, largest = _part(shape, site), FP32 * shape.largest_parameters
+    aside = part + (part + largest if setting.strategy == "zero2" else 0)  # gradients; weights and a gradient
+    here = largest if setting.strategy == "zero2" else 0
+    if site.device == "cpu":
+        return _Moved(buffers=aside + here)
+    return _Moved(gradients=part, optimizer=3 * part, buffers=here, host=3 * part + aside)
+
+
+def _runtime(strategy: Strategy, site: Site) -> int:
+    """What libraries keep once they have run; on a GPU it is in the node's memory."""
+    if site.device == "cuda":
+        return 0
+    return RUNTIME + (0 if strategy == "ddp" else DEEPSPEED)
+
+
+def communication(shape: ModelShape, setting: Setting, site: Site) -> int:
+    """Bytes that one process sends to others in one step, by ring algorithms.
+
+    ddp sums gradients once a step (twice their size); ZeRO-1 and ZeRO-2 sum them likewise, ZeRO-2 in every
+    micro-batch, and gather the updated weights; ZeRO-3 gathers the weights for each forward, each backward and each
+    recomputation, and scatters the sums.
+    """
+    share = FP32 * shape.parameters * (site.world_size - 1) // site.world_size
+    gathers = 3 if setting.activation_checkpointing else 2
+    return {
+        "ddp": 2 * share,
+        "zero1": 3 * share,
+        "zero2": (2 * site.passes + 1) * share,
+        "zero3": (gathers + 1) * site.passes * share,
+    }[setting.strategy]
 
 
 def disk_plan(shape: ModelShape, checkpoint: CheckpointSection, total_steps: int, best: bool) -> DiskPlan:

@@ -16,8 +16,9 @@ from biodist.run.durable import write_text
 Precision = Literal["fp32", "bf16", "fp16"]
 Padding = Literal["none", "batch"]
 Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
-MicroBatchRule = Literal["recipe", "step", "memory", "tokens"]
-"""What set the micro-batch: the recipe; a process's share of one step; its memory; the token budget of a CPU."""
+MicroBatchRule = Literal["recipe", "step", "memory", "tokens", "probe", "kept", "smaller"]
+"""What set the micro-batch: the recipe; a process's share of one step; its memory; the token budget of a CPU; memory
+as it was measured; an earlier attempt of the run; an earlier attempt that ran out of memory."""
 
 
 class ModelShape(Section):
@@ -41,6 +42,7 @@ class ModelPlan(Section):
 
     folder: str | None
     shape: ModelShape
+    head: tuple[str, ...] | None = None  # classes that the folder's classifier of this task's kind names, by row
 
 
 class MachinePlan(Section):
@@ -52,11 +54,12 @@ class MachinePlan(Section):
     nodes: int
     processes_per_node: int
     threads_per_process: int
-    memory_gb_per_process: float  # 10^9 bytes
+    memory_gb_per_process: float  # 10^9 bytes; of its GPU, or of the machine
     device_name: str
     cores_per_node: int | None = None  # usable; None in plans from before there were profiles
     compute_capability: float | None = None  # of the weakest GPU that is used
     network_interface: str | None = None  # between nodes; None: as gloo and NCCL find it
+    host_gb_per_process: float | None = None  # on GPUs: its part of the node's own memory, for what is offloaded
 
 
 class BatchPlan(Section):
@@ -72,17 +75,71 @@ class BatchPlan(Section):
 
 
 class MemoryPlan(Section):
-    """Bytes of one process, by part, at its fullest; the formulas are in `biodist.plan.memory`."""
+    """Bytes of one process, by part, each at its fullest; the formulas are in `biodist.plan.memory`.
+
+    Not all are there at one time: gradients come as activations go. ``total`` is the most there is at any moment.
+    """
 
     parameters: int
     gradients: int
     optimizer: int  # both moments; under ZeRO the fp32 copy that is updated too
     activations: int  # of the largest micro-batch
-    buffers: int  # what gradients and weights travel in, and low-precision copies of the weights
+    buffers: int  # what gradients and weights travel in, low-precision copies, what libraries keep once they have run
+    process: int = 0  # what the process has before the model is built: its libraries, a GPU's context
+    late: int = 0  # of gradients and buffers: what comes only as the activations go
+    ending: int = 0  # the most of these, and of activations still there, while they take turns
+    saving: int = 0  # on a CPU, from the first save on: the copy of the state that is written in the background
+    host: int = (
+        0  # on a GPU: what offloading and that copy take of the node's memory; on a CPU it is in the other parts
+    )
+    communication: int = 0  # bytes that the process sends to others in one step; no part of its memory
+
+    @property
+    def beside_activations(self) -> int:
+        """What is there when the activations are at their fullest."""
+        kept = self.parameters + self.gradients + self.optimizer + self.buffers + self.process + self.saving
+        return kept - self.late
 
     @property
     def total(self) -> int:
-        return self.parameters + self.gradients + self.optimizer + self.activations + self.buffers
+        """At the fullest moment: the end of a forward pass, or of a backward pass."""
+        return self.beside_activations + max(self.activations, self.ending)
+
+    @property
+    def growth(self) -> int:
+        """Of the total, what comes between just before the model is built and the first save."""
+        return self.total - self.process - self.saving
+
+
+class Setting(Section):
+    """How the state is divided, and what is done to save memory."""
+
+    strategy: Strategy
+    offload: Literal["none", "cpu"] = "none"
+    activation_checkpointing: bool = False
+
+    @property
+    def name(self) -> str:
+        """For a person: zero2, offload, checkpointing."""
+        extra = [", offload" if self.offload == "cpu" else "", ", checkpointing" * self.activation_checkpointing]
+        return self.strategy + "".join(extra)
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What a person adds to the command to choose it."""
+        return (
+            f"distributed.strategy={self.strategy}",
+            f"distributed.offload={self.offload}",
+            f"model.activation_checkpointing={str(self.activation_checkpointing).lower()}",
+        )
+
+
+class Choice(Setting):
+    """One way to train the same recipe here, and whether it fits."""
+
+    micro_batch: int  # the largest that fits, up to a process's share of a step; the recipe's own where it names one
+    memory: MemoryPlan  # with that micro-batch
+    fits: bool
 
 
 class DiskPlan(Section):
@@ -120,11 +177,23 @@ class Plan(Section):
     zero_stage: int  # 0 under ddp
     deepspeed: dict[str, Any] | None  # the complete configuration, no "auto"; None under ddp
     memory: MemoryPlan
+    choices: tuple[Choice, ...] = ()  # every way to train it here, the cheapest first
     disk: DiskPlan
     command: tuple[str, ...]  # what a person types to run exactly this
     notices: tuple[str, ...] = ()  # what the machine lacks and was replaced, by which rule
     profile: Profile | None = None  # of the cluster; None on one's own machine
     rehearsal: Rehearsal | None = None  # None: the run itself
+
+    @property
+    def setting(self) -> Setting:
+        """The recipe's own way."""
+        return setting_of(self.recipe)
+
+
+def setting_of(recipe: Recipe) -> Setting:
+    """The way to train that a recipe asks for."""
+    distributed, again = recipe.distributed, recipe.model.activation_checkpointing
+    return Setting(strategy=distributed.strategy, offload=distributed.offload, activation_checkpointing=again)
 
 
 def write_plan(plan: Plan, path: Path) -> None:

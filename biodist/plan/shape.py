@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from biodist.config.recipe import ScratchSize
+from biodist.config.recipe import ScratchSize, TaskName
 from biodist.errors import Problem, UserError
 from biodist.plan.plan import ModelShape
 
@@ -40,6 +40,15 @@ FAMILIES: Mapping[str, _Names] = {
 DEFAULTS: Mapping[str, int] = {"max_position_embeddings": 512, "type_vocab_size": 2, "embedding_size": 128}
 ROBERTA_PADDING = 1
 FOLDER_WANTED = "give model.name a Hugging Face folder"
+Head = Literal["token", "sequence"]
+"""What stands on the encoder: one linear layer on every token; or the family's own sequence head: a layer of the
+encoder's width on the first token (BERT's pooler, RoBERTa's and ELECTRA's dense, DistilBERT's pre-classifier), then a
+linear one."""
+
+
+def head_of(task: TaskName) -> Head:
+    """The head that a task trains."""
+    return "sequence" if task in ("nli", "classification") else "token"
 
 
 @dataclass(frozen=True)
@@ -53,8 +62,8 @@ class _Sizes:
     intermediate: int
 
 
-def scratch_shape(size: ScratchSize, vocab_size: int, labels: int) -> ModelShape:
-    """The small BERT of `model.init: scratch`, with a token classification head of so many labels."""
+def scratch_shape(size: ScratchSize, vocab_size: int, labels: int, head: Head = "token") -> ModelShape:
+    """The small BERT of `model.init: scratch`, with a head of so many labels."""
     sizes = _Sizes(
         vocab_size, size.max_positions, 2, size.hidden_size, size.hidden_size, size.layers, size.intermediate_size
     )
@@ -67,29 +76,37 @@ def scratch_shape(size: ScratchSize, vocab_size: int, labels: int) -> ModelShape
         vocab_size=vocab_size,
         max_positions=size.max_positions,
         type_vocab_size=2,
-        parameters=_parameters(sizes, labels),
+        parameters=_parameters(sizes, labels, head),
         largest_parameters=_largest(sizes),
         layer_parameters=_layer(sizes),
     )
 
 
-def folder_shape(folder: Path, labels: int) -> ModelShape:
+def folder_config(folder: Path) -> object:
+    """What the config.json of a local encoder holds.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    path = folder / "config.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not JSON"
+        raise UserError(Problem(str(path), f"cannot be read: {reason}", FOLDER_WANTED)) from None
+
+
+def folder_shape(folder: Path, labels: int, head: Head = "token") -> ModelShape:
     """The shape of a local encoder.
 
     Raises:
         UserError: config.json cannot be read, or as `config_shape`.
     """
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not JSON"
-        raise UserError(Problem(str(path), f"cannot be read: {reason}", FOLDER_WANTED)) from None
-    return config_shape(config, str(path), labels)
+    return config_shape(folder_config(folder), str(folder / "config.json"), labels, head)
 
 
-def config_shape(config: object, where: str, labels: int) -> ModelShape:
-    """The shape that a config.json states, its parameters counted with a token classification head.
+def config_shape(config: object, where: str, labels: int, head: Head = "token") -> ModelShape:
+    """The shape that a config.json states, its parameters counted with a head of so many labels.
 
     Raises:
         UserError: every missing or impossible size, or a family that biodist does not know.
@@ -130,7 +147,7 @@ def config_shape(config: object, where: str, labels: int) -> ModelShape:
         vocab_size=sizes.vocabulary,
         max_positions=sizes.positions - reserved,
         type_vocab_size=sizes.types,
-        parameters=_parameters(sizes, labels),
+        parameters=_parameters(sizes, labels, head),
         largest_parameters=_largest(sizes),
         layer_parameters=_layer(sizes),
     )
@@ -175,8 +192,10 @@ def _largest(sizes: _Sizes) -> int:
     return max(sizes.vocabulary * sizes.embedding, sizes.hidden * sizes.intermediate)
 
 
-def _parameters(sizes: _Sizes, labels: int) -> int:
-    """Embeddings and their norm, a projection where their width differs, layers, a linear classifier; no pooler."""
+def _parameters(sizes: _Sizes, labels: int, head: Head) -> int:
+    """Embeddings and their norm, a projection where their width differs, layers, the head."""
+    hidden = sizes.hidden
     embeddings = (sizes.vocabulary + sizes.positions + sizes.types + 2) * sizes.embedding
-    projection = 0 if sizes.embedding == sizes.hidden else sizes.embedding * sizes.hidden + sizes.hidden
-    return embeddings + projection + sizes.layers * _layer(sizes) + sizes.hidden * labels + labels
+    projection = 0 if sizes.embedding == hidden else sizes.embedding * hidden + hidden
+    dense = hidden * hidden + hidden if head == "sequence" else 0
+    return embeddings + projection + sizes.layers * _layer(sizes) + dense + hidden * labels + labels

@@ -59,3 +59,36 @@ def test_the_command_line(corpus):
     bad = check("--labels", "Diseases")
     assert bad.returncode == EXIT_USER and "nearest declared: Diseases" in bad.stderr
     assert "Traceback" not in bad.stderr and "colon" not in bad.stdout + bad.stderr
+
+
+NLI_ROWS = [("He has no pain.", "He is well.", "neutral"), ("a", "b", "-"), ("a", "", "neutrl")]
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    names = ("sentence1", "sentence2", "gold_label")
+    path.write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in NLI_ROWS))
+    return path
+
+
+def test_pairs_are_counted_and_their_faults_named(pairs):
+    result = run(pairs, "--format", "jsonl", "--labels", "neutral,entailment", "--json")
+    assert isinstance(result.exception, UserError)
+    report = json.loads(result.stdout)
+    assert (report["samples"], report["dropped"], report["empty"]) == (1, 1, 1)
+    assert [problem["where"] for problem in report["problems"]] == [f"{pairs}:3", f"{pairs}:3"]
+    assert "neutrl" not in result.stdout
+    table = run(pairs, "--format", "jsonl").stdout
+    assert "of class neutral" in table and "dropped, without a majority label" in table
+
+
+def test_columns_by_name_and_by_position(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("note,kind\nno pain,well\n")
+    options = ("--format", "csv", "--task", "classification", "--json")
+    assert json.loads(run(path, *options, "--columns", "text=note, label=kind").stdout)["classes"] == {"well": 1}
+    found = json.loads(run(path, *options, "--columns", "text=1,label=2").stdout)["classes"]
+    assert found == {"kind": 1, "well": 1}
+    with pytest.raises(UserError, match="--columns: 'txt=1' names no column"):
+        raise run(path, *options, "--columns", "txt=1").exception

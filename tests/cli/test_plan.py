@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from biodist.plan.plan import Plan
+from biodist.plan.shape import scratch_shape
 
 RECIPE = """\
 name: tiny
@@ -25,6 +26,25 @@ data:
 train: {epochs: 2, global_batch: 4}
 distributed: {strategy: zero2}
 """
+PAIRS = """\
+name: pairs
+task: nli
+model: {init: scratch, scratch: {layers: 1, hidden_size: 32, heads: 2, intermediate_size: 64, vocab_size: 200}}
+data:
+  max_length: 64
+  labels: [yes, no]
+  train: [{path: pairs.jsonl, format: jsonl}]
+train: {epochs: 1, global_batch: 4}
+"""
+ENCODER = {
+    "model_type": "bert",
+    "vocab_size": 8,
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+    "max_position_embeddings": 32,
+}
 SENTENCE = "Ataxia\tB-Disease\nis\tO\nrare\tO\n.\tO\n\n"
 HEAVY = ("torch", "transformers", "ray", "deepspeed", "accelerate", "datasets")
 WATCHED = f"""
@@ -44,6 +64,13 @@ def work(tmp_path: Path) -> Path:
     (tmp_path / "train.tsv").write_text(SENTENCE * 10)
     (tmp_path / "devel.tsv").write_text(SENTENCE * 3)
     return tmp_path
+
+
+def write_encoder(folder: Path, config: dict[str, object]) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "vocab.txt").write_text("\n".join(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "is", "rare", ".")))
+    (folder / "pytorch_model.bin").write_bytes(b"weights are not read by a plan")
 
 
 def biodist(
@@ -66,7 +93,17 @@ def test_a_plan_to_read(work: Path) -> None:
     assert "zero2: ZeRO stage 2; fp32; unpadded rows" in said
     assert "4 of 5 samples, 2 an epoch, 1 of warm-up; scored every 2" in said
     assert "micro-batches of 3 windows: a process's share of one step" in said
-    assert "weights " in said and "optimizer " in said and "checkpoint " in said
+    for part in ("weights ", "gradients ", "optimizer ", "activations ", "buffers ", "libraries ", "checkpoint "):
+        assert part in said
+    assert "sent to other processes in a step: " in said
+    ways = [line.split() for line in said.splitlines() if line.endswith(("  fits", "  does not fit"))]
+    assert len(ways) == 12
+    assert ["*", "zero2"] in [way[:2] for way in ways]
+    assert (
+        "the cheapest that fits: ddp; add distributed.strategy=ddp distributed.offload=none "
+        "model.activation_checkpointing=false"
+    ) in said
+    assert "ZeRO is not needed: ddp fits" in said
     assert said.splitlines()[-1] == "biodist train tiny.yaml train.global_batch=5 --nproc 2 --device cpu"
 
 
@@ -78,6 +115,8 @@ def test_the_plan_itself(work: Path) -> None:
     assert plan.data.splits["train"].samples == 10
     assert plan.recipe.data.train[0].path == str(work / "train.tsv")
     assert plan.command == ("biodist", "train", "tiny.yaml")
+    assert (plan.choices[0].strategy, plan.choices[0].fits, len(plan.choices)) == ("ddp", True, 12)
+    assert plan.memory.communication == 0  # alone
     assert Path(plan.data.store).is_relative_to(work / "cache")
     assert biodist(work, "plan", "tiny.yaml", "--json").stdout == answer.stdout
 
@@ -98,6 +137,57 @@ def test_a_plan_for_a_cluster_and_its_very_script(work: Path) -> None:
     (output,) = [line for line in given if line.startswith("#SBATCH --output=")]
     assert f"={work}/runs/tiny-" in output and "/jobs/0001/" in output
     assert not (work / "runs").exists()  # a plan leaves nothing but the index
+
+
+SMALL_GPUS = "gpus_per_node: 8\ngpu_memory_gb: 2.4\nmemory_gb: 100\ntime_limit_min: 30\n"
+LARGER = ("model.scratch.layers=24", "model.scratch.hidden_size=1024", "model.scratch.heads=16")
+
+
+def test_what_does_not_fit_is_refused_and_the_cheapest_way_that_fits_is_named(work: Path) -> None:
+    (work / "small.yaml").write_text(SMALL_GPUS)
+    arguments = ("tiny.yaml", *LARGER, "--on", "small.yaml")
+    answer = biodist(work, "plan", *arguments, "distributed.strategy=ddp")
+    assert answer.returncode == 4, answer.stderr
+    assert answer.stdout == ""
+    said = answer.stderr.split()
+    assert "Traceback" not in answer.stderr
+    advice = [word for word in said if word.startswith(("distributed.", "model.activation"))]
+    assert len(advice) == 3 and "distributed.strategy=ddp" not in advice
+    followed = biodist(work, "plan", *arguments, *advice)
+    assert followed.returncode == 0, followed.stderr
+    assert "the plan's is the cheapest that fits" in followed.stdout
+    assert "ZeRO is needed: ddp takes " in followed.stdout
+
+
+def test_pairs_have_a_head_of_their_own(work: Path) -> None:
+    lines = [{"sentence1": "Ataxia is rare.", "sentence2": "It is rare.", "gold_label": name} for name in ("yes", "no")]
+    (work / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines * 4))
+    (work / "pairs.yaml").write_text(PAIRS)
+    answer = biodist(work, "plan", "pairs.yaml", "--json")
+    assert answer.returncode == 0, answer.stderr
+    plan = Plan.model_validate_json(answer.stdout)
+    tokens = scratch_shape(plan.recipe.model.scratch, plan.data.vocab_size, 2)
+    assert plan.model.shape.parameters == tokens.parameters + 32 * 32 + 32  # the pooler
+    assert plan.model.head is None
+
+
+def test_a_trained_head_in_another_order_is_said(work: Path) -> None:
+    lines = [{"sentence1": "is rare", "sentence2": "rare .", "gold_label": name} for name in ("yes", "no")]
+    (work / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines * 4))
+    (work / "pairs.yaml").write_text(PAIRS)
+    config = ENCODER | {
+        "architectures": ["BertForSequenceClassification"],
+        "id2label": {"0": "no", "1": "yes"},
+        "max_position_embeddings": 64,
+    }
+    write_encoder(work / "trained", config)
+    arguments = ("pairs.yaml", "model.init=pretrained", "model.name=trained")
+    answer = biodist(work, "plan", *arguments)
+    assert answer.returncode == 0, answer.stderr
+    assert "note: model.name: its classifier's rows are put into the order of data.labels, by name" in answer.stdout
+    write_encoder(work / "trained", config | {"id2label": {"0": "no", "1": "perhaps"}})
+    other = biodist(work, "plan", *arguments)
+    assert "its classifier knows other classes (no, perhaps) than data.labels: a new one is drawn" in other.stdout
 
 
 def test_gpu_hours_of_exclusive_nodes_count_every_gpu(work: Path) -> None:
@@ -179,20 +269,7 @@ def test_an_unreadable_encoder(work: Path) -> None:
 
 
 def test_an_encoder_whose_positions_are_too_few(work: Path) -> None:
-    config = {
-        "model_type": "bert",
-        "vocab_size": 8,
-        "hidden_size": 8,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 8,
-        "max_position_embeddings": 32,
-    }
-    folder = work / "encoder"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "vocab.txt").write_text("\n".join(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "is", "rare", ".")))
-    (folder / "pytorch_model.bin").write_bytes(b"weights are not read by a plan")
+    write_encoder(work / "encoder", ENCODER)
     answer = biodist(work, "plan", "tiny.yaml", "model.init=pretrained", "model.name=encoder")
     assert answer.returncode == 2, answer.stderr
     assert "data.max_length: is 64, but " in answer.stderr

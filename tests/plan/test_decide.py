@@ -117,26 +117,62 @@ def test_what_does_not_go_together_all_at_once(
 
 def test_a_model_that_does_not_fit(recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine) -> None:
     small = laptop.model_copy(update={"memory": 4 * 10**6})
-    recipe = recipe_of(distributed={"strategy": "ddp"})
     with pytest.raises(MachineCannot) as caught:
-        decide(recipe, index, model, place(small, 2))
-    assert "under ddp on 2 processes" in str(caught.value)
-    assert "distributed.strategy=zero3" in str(caught.value)
+        decide(recipe_of(), index, model, place(small, 2))
+    said = str(caught.value)
+    assert "under ddp on 2 processes, with micro-batches of 1 window, a process takes" in said
+    assert said.endswith("but has 2.0 MB: nothing fits here: use a larger machine")
+
+
+def test_what_does_not_fit_names_the_cheapest_that_does(
+    recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, gpu_node: Machine
+) -> None:
+    """A model of 1.2 thousand million parameters: 16 bytes each are too many for one GPU of 16 GB, a quarter is not."""
+    shape = model.shape.model_copy(update={"parameters": 1_200_000_000, "layer_parameters": 25_000_000, "layers": 48})
+    gpus = tuple(gpu.model_copy(update={"memory": 16 * 10**9}) for gpu in gpu_node.gpus)
+    where = place(gpu_node.model_copy(update={"gpus": gpus}))
+    with pytest.raises(MachineCannot) as caught:
+        decide(recipe_of(), index, model.model_copy(update={"shape": shape}), where)
+    cheapest = str(caught.value).rpartition("the cheapest that fits, with ")[2]
+    overrides = dict(setting.split("=") for setting in cheapest.split(": ")[1].split())
+    assert overrides["distributed.strategy"] != "ddp"
+    fitting = recipe_of(
+        model={"activation_checkpointing": overrides["model.activation_checkpointing"] == "true"},
+        distributed={
+            "strategy": overrides["distributed.strategy"],
+            "offload": overrides["distributed.offload"],
+        },
+    )
+    plan = decide(fitting, index, model.model_copy(update={"shape": shape}), where)
+    assert plan.memory.total <= 0.9 * 16 * 10**9
+    assert next(choice for choice in plan.choices if choice.fits).overrides == plan.setting.overrides
 
 
 def test_little_memory_makes_small_micro_batches(
     recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine
 ) -> None:
-    state = decide(recipe_of(), index, model, place(laptop)).memory
-    room = state.total - state.activations
-    tight = laptop.model_copy(update={"memory": room + 12_000_000})
+    beside = decide(recipe_of(), index, model, place(laptop)).memory.beside_activations
+    tight = laptop.model_copy(update={"memory": (beside + 12_000_000) * 4 // 3})
     plan = decide(recipe_of(), index, model, place(tight))
     assert plan.batch.micro_batch_rule == "memory"
     assert 1 <= plan.batch.micro_batch < 32
-    assert plan.memory.activations <= 0.8 * 12_000_000
-    starved = decide(recipe_of(), index, model, place(laptop.model_copy(update={"memory": room + 1000})))
-    assert starved.batch.micro_batch == 1
-    assert any("runs out of memory" in notice for notice in starved.notices)
+    room = 0.75 * 10**9 * plan.machine.memory_gb_per_process
+    assert plan.memory.total <= room
+    larger = recipe_of(train={"micro_batch": plan.batch.micro_batch + 1})
+    assert decide(larger, index, model, place(tight)).memory.total > room
+    starved = decide(recipe_of(), index, model, place(laptop.model_copy(update={"memory": plan.memory.total})))
+    assert starved.batch.micro_batch < plan.batch.micro_batch
+
+
+def test_a_plan_that_fills_the_memory_says_so(
+    recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine
+) -> None:
+    recipe = recipe_of(train={"micro_batch": 16})
+    total = decide(recipe, index, model, place(laptop)).memory.total
+    narrow = decide(recipe, index, model, place(laptop.model_copy(update={"memory": total + 10**6})))
+    assert any("fill at most 75%" in notice and "runs out of memory" in notice for notice in narrow.notices)
+    with pytest.raises(MachineCannot, match=r"micro-batches of 16 windows, .* set train.micro_batch=auto, or"):
+        decide(recipe, index, model, place(laptop.model_copy(update={"memory": total - 10**6})))
 
 
 def test_a_processor_takes_no_more_than_its_token_budget(

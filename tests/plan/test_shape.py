@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from biodist.config.recipe import ScratchSize
 from biodist.errors import UserError
-from biodist.plan.shape import FAMILIES, config_shape, folder_shape, scratch_shape
+from biodist.plan.shape import FAMILIES, Head, config_shape, folder_shape, head_of, scratch_shape
 
 COMMON: dict[str, Any] = {
     "vocab_size": 211,
@@ -37,10 +37,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-def real_model(family: str, values: dict[str, Any], labels: int) -> Any:
-    from transformers import AutoConfig, AutoModelForTokenClassification
+def real_model(family: str, values: dict[str, Any], labels: int, head: Head = "token") -> Any:
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-    return AutoModelForTokenClassification.from_config(AutoConfig.for_model(family, num_labels=labels, **values))
+    kind = {"token": AutoModelForTokenClassification, "sequence": AutoModelForSequenceClassification}[head]
+    return kind.from_config(AutoConfig.for_model(family, num_labels=labels, **values))
 
 
 def test_every_family_is_compared() -> None:
@@ -49,9 +50,10 @@ def test_every_family_is_compared() -> None:
 
 @pytest.mark.parametrize("family", CONFIGS)
 @pytest.mark.parametrize("labels", [3, 9])
-def test_parameters_equal_the_real_models(family: str, labels: int) -> None:
-    model = real_model(family, CONFIGS[family], labels)
-    shape = config_shape(model.config.to_dict(), "config.json", labels)
+@pytest.mark.parametrize("head", get_args(Head))
+def test_parameters_equal_the_real_models(family: str, labels: int, head: Head) -> None:
+    model = real_model(family, CONFIGS[family], labels, head)
+    shape = config_shape(model.config.to_dict(), "config.json", labels, head)
     assert shape.parameters == sum(weight.numel() for weight in model.parameters())
     assert shape.largest_parameters == max(weight.numel() for weight in model.parameters())
     layers = next(module for module in model.modules() if type(module).__name__ == "ModuleList")
@@ -79,7 +81,7 @@ def test_longest_sequence_is_the_real_models(family: str) -> None:
 
 
 def test_scratch_equals_the_real_model() -> None:
-    from transformers import BertConfig, BertForTokenClassification
+    from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
 
     size = ScratchSize(layers=2, hidden_size=32, heads=4, intermediate_size=48, max_positions=64)
     shape = scratch_shape(size, vocab_size=333, labels=5)
@@ -93,7 +95,13 @@ def test_scratch_equals_the_real_model() -> None:
         num_labels=5,
     )
     assert shape.parameters == BertForTokenClassification(config).num_parameters()
+    sequences = scratch_shape(size, vocab_size=333, labels=5, head="sequence")
+    assert sequences.parameters == BertForSequenceClassification(config).num_parameters()
     assert (shape.vocab_size, shape.max_positions) == (333, 64)
+
+
+def test_pairs_and_texts_are_labelled_as_a_whole() -> None:
+    assert [head_of(task) for task in ("ner", "nli", "classification")] == ["token", "sequence", "sequence"]
 
 
 def test_every_problem_of_a_config_at_once() -> None:
