@@ -26,6 +26,9 @@ from biodist.plan.plan import ModelPlan, Plan
 from biodist.plan.shape import scratch_shape
 from launch.environment import worker_environment
 
+# Threads that wait for one another spin by default: beside another busy process a step takes a hundred times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 JOBS = Path(__file__).parent / "training" / "jobs.py"
 TAIL = 3000  # characters of each process's log that a failure shows
 

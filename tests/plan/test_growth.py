@@ -12,7 +12,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from memory_rows import Case, Row  # noqa: E402
+from memory_rows import Case, Row, read_rows  # noqa: E402
 from memory_table import GOAL, markdown  # noqa: E402
 
 CASE = Case(model="minilm", shortest=32, longest=32, strategy="zero2")
@@ -34,6 +34,5 @@ def test_a_process_grows_as_planned(tmp_path: Path) -> None:
     assert "| met |" in markdown([row], "")
     at_once = row.model_copy(update={"planned": row.planned.model_copy(update={"late": 0})})
     assert "| not met |" in markdown([at_once], "")
-    again = subprocess.run(command, capture_output=True, text=True)  # what is on record is not measured again
-    assert (again.returncode, again.stderr) == (0, "")
-    assert out.read_text().splitlines() == [line]
+    assert read_rows(out, row.commit, "exact") == {CASE.name: row}  # what is on record is not measured again
+    assert read_rows(out, row.commit, "default") == {}
