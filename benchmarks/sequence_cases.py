@@ -50,8 +50,8 @@ class Ground:
         abstracts, train = self._abstracts()
         return [
             self._case("snli", "accuracy", "nli", NLI_LABELS, self._pairs(), epochs=3, max_length=128),
-            self._case("pubmedqa", "macro_f1", "classification", DECISIONS, abstracts, epochs=6),
-            self._case("mesh", "micro_f1", "classification", _frequent_terms(train), abstracts, epochs=6),
+            self._case("pubmedqa", "macro_f1", "classification", DECISIONS, abstracts, epochs=20, batch=8),
+            self._case("mesh", "micro_f1", "classification", _frequent_terms(train), abstracts, epochs=20, batch=8),
         ]
 
     def _snli(self, part: str) -> Path:
@@ -99,6 +99,7 @@ class Ground:
         labels: Iterable[str],
         parts: Parts,
         epochs: int,
+        batch: int = 16,
         max_length: int = 384,
     ) -> Case:
         entry = {"format": "jsonl" if task == "nli" else "pubmedqa"}
@@ -114,7 +115,7 @@ class Ground:
                 **{split: [{"path": str(path), **entry, **of_terms}] for split, path in parts.items()},
             },
             "train": {
-                **{"epochs": epochs, "global_batch": 16, "learning_rate": 1e-4, "weight_decay": 0.01},
+                **{"epochs": epochs, "global_batch": batch, "learning_rate": 1e-4, "weight_decay": 0.01},
                 "precision": "bf16",
             },
             "evaluate": {"every": "epoch", "metric": score},
