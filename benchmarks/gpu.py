@@ -95,7 +95,11 @@ class Bench:
         lengths = plan.data.splits["train"].lengths
         squares = sum(length * length * count for length, count in lengths.items())
         work = work_of_a_token(plan.model.shape, squares / plan.data.splits["train"].tokens)
-        more = {"planned_bytes": plan.memory.total, "micro_batch": plan.batch.micro_batch, "work_of_a_token": work}
+        more = {
+            "planned_bytes": plan.memory.total - plan.memory.process,
+            "micro_batch": plan.batch.micro_batch,
+            "work_of_a_token": work,
+        }
         return speed, more
 
     def _theirs(self, kind: str, variant: str, place: str) -> tuple[Speed, dict[str, Any]]:
