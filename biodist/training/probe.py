@@ -62,7 +62,7 @@ def room(plan: Plan) -> int:
 def _has_room_for_whole_weights(plan: Plan) -> bool:
     """A probe holds all weights at once, which zero3 and offloading may be there to avoid."""
     whole = 4 * (plan.model.shape.parameters + plan.model.shape.largest_parameters)
-    return whole + plan.memory.activations <= plan.machine.memory_gb_per_process * 10**9
+    return plan.memory.process + whole + plan.memory.activations <= plan.machine.memory_gb_per_process * 10**9
 
 
 def _allowed(plan: Plan, probe: Probe) -> int:
