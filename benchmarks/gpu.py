@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,13 +23,11 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from campaign.ledger import Ledger, Row, conduct
+from campaign.ledger import Row
 from campaign.ledger import markdown as table
 from large_speed import RECIPE, pairs_file
-from material import commit_label, measured_commit, typed_command
-from pair_training import Speed, Trainer, biodist_run, biodist_speed, encoder_of, trainer_speed
+from pair_training import Speed, Trainer, biodist_run, biodist_speed, compare, encoder_of, trainer_speed
 
-from biodist.errors import BiodistError
 from biodist.plan.machine import Machine
 from biodist.plan.plan import ModelShape
 
@@ -199,26 +196,14 @@ def main() -> None:
     if not machine.gpus:
         print("gpu: skipped, this machine shows no CUDA GPU")
         return
-    try:
+
+    def cases_in(folder: Path, commit: str) -> Sequence[tuple[str, Callable[[], Row]]]:
         pairs = given.pairs.resolve() if given.pairs else pairs_file(os.environ.get("BIODIST_SHARED"))
-        label = commit_label(measured_commit()).removeprefix("commit ")
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix="gpu-") as folder:
-            files = {"nli": pairs, "long": long_pairs(pairs, Path(folder) / "long.jsonl")}
-            name = machine.gpus[0].name
-            bench = Bench(files, Path(folder), given.steps, machine.cores, label, bf16_peak(), name)
-            cases = list(bench.cases(given.repetitions))
-            ledger = Ledger(given.out)
-            code = conduct(ledger, cases, None, "measured")
-        wanted = {case for case, _ in cases}
-        text = report([row for row in ledger.rows() if row["case"] in wanted], typed_command())
-    except BiodistError as error:
-        print(f"gpu: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    print(text, end="")
-    if given.markdown:
-        given.markdown.write_text(text, encoding="utf-8")
-    raise SystemExit(code)
+        files = {"nli": pairs, "long": long_pairs(pairs, folder / "long.jsonl")}
+        bench = Bench(files, folder, given.steps, machine.cores, commit, bf16_peak(), machine.gpus[0].name)
+        return list(bench.cases(given.repetitions))
+
+    compare("gpu", given.out, given.markdown, cases_in, report)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,12 +21,11 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from campaign.ledger import Ledger, Row, conduct
+from campaign.ledger import Row
 from campaign.ledger import markdown as table
-from material import commit_label, measured_commit, typed_command
-from pair_training import Speed, Trainer, biodist_run, biodist_speed, encoder_of, trainer_speed
+from pair_training import Speed, Trainer, biodist_run, biodist_speed, compare, encoder_of, trainer_speed
 
-from biodist.errors import BiodistError, Problem, RunFailed, UserError
+from biodist.errors import Problem, RunFailed, UserError
 from biodist.plan.machine import Machine
 
 GLOBAL_BATCH = 32
@@ -204,26 +202,15 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--layers", type=int, default=24, help="fewer, to try the script")
     given = parser.parse_args()
-    try:
-        pairs = pairs_file(os.environ.get("BIODIST_SHARED"))
+
+    def cases_in(folder: Path, commit: str) -> Sequence[tuple[str, Callable[[], Row]]]:
         if given.steps <= WARM:
             raise RunFailed(f"--steps must be more than {WARM}")
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        label = commit_label(measured_commit()).removeprefix("commit ")
-        with TemporaryDirectory(prefix="large-speed-") as folder:
-            bench = Bench(pairs, Path(folder), given.steps, given.layers, Machine.here().cores, label)
-            cases = list(bench.cases(given.repetitions))
-            ledger = Ledger(given.out)
-            code = conduct(ledger, cases, None, "measured")
-        wanted = {name for name, _ in cases}
-        text = report([row for row in ledger.rows() if row["case"] in wanted], typed_command())
-    except BiodistError as error:
-        print(f"large_speed: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    print(text, end="")
-    if given.markdown:
-        given.markdown.write_text(text, encoding="utf-8")
-    raise SystemExit(code)
+        pairs = pairs_file(os.environ.get("BIODIST_SHARED"))
+        bench = Bench(pairs, folder, given.steps, given.layers, Machine.here().cores, commit)
+        return list(bench.cases(given.repetitions))
+
+    compare("large_speed", given.out, given.markdown, cases_in, report)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NoReturn
 
-from biodist.errors import RunFailed
+from campaign.ledger import Ledger, Row, conduct
+from material import commit_label, measured_commit, typed_command
+
+from biodist.errors import BiodistError, RunFailed
 from biodist.metrics.events import StepEvent, read_events
 from biodist.plan.plan import Plan, read_plan
 from biodist.run.durable import read_json_lines
@@ -124,6 +129,34 @@ def biodist_speed(run: RunFolder, warm: int) -> tuple[Speed, Plan]:
         peak_memory_bytes=max(pace["peak_memory_bytes"] for pace in paces),
     )
     return speed, plan
+
+
+def compare(
+    name: str,
+    out: Path,
+    markdown: Path | None,
+    cases_in: Callable[[Path, str], Sequence[tuple[str, Callable[[], Row]]]],
+    report: Callable[[Sequence[Row], str], str],
+) -> NoReturn:
+    """Measures the cases that have no row yet, prints the report of all, and ends the process.
+
+    ``cases_in`` is given a folder of their own and the commit's label.
+    """
+    try:
+        label = commit_label(measured_commit()).removeprefix("commit ")
+        ledger = Ledger(out)
+        with TemporaryDirectory(prefix=f"{name}-") as folder:
+            cases = cases_in(Path(folder), label)
+            code = conduct(ledger, cases, None, "measured")
+        wanted = {case for case, _ in cases}
+        text = report([row for row in ledger.rows() if row["case"] in wanted], typed_command())
+    except BiodistError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    print(text, end="")
+    if markdown:
+        markdown.write_text(text, encoding="utf-8")
+    raise SystemExit(code)
 
 
 def encoder_of(run: RunFolder, folder: Path) -> Path:

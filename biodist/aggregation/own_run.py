@@ -18,7 +18,7 @@ import numpy as np
 from biodist.aggregation.event_lines import Columns, EventLines, read_event_lines
 from biodist.aggregation.rank_paces import rank_series
 from biodist.aggregation.run_view import Cursor, FileMark, Marker, RunPlace, RunView, Scalar, Status, mark
-from biodist.aggregation.series import Series
+from biodist.aggregation.series import Series, is_new, per_second
 from biodist.errors import BiodistError, Problem, RunFailed, UserError
 from biodist.metrics.stitching import Span, stitch
 from biodist.run.folder import AttemptFolder, RunFolder
@@ -128,10 +128,8 @@ class _Reading:
         steps = np.concatenate([part.steps for part in parts])
         times = np.concatenate([part.times for part in parts])
         values = {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values}
-        seconds, tokens = values["seconds"], values["tokens"]
-        speed = np.divide(tokens, seconds, out=np.zeros_like(tokens), where=seconds != 0)
-        new = np.append(True, steps[1:] > np.maximum.accumulate(steps)[:-1])
-        columns = {**values, "tokens_per_second": speed}
+        new = is_new(steps)
+        columns = {**values, "tokens_per_second": per_second(values["tokens"], values["seconds"])}
         return {f"{_TRAIN}/{name}": Series(steps[new], column[new], times[new]) for name, column in columns.items()}
 
     def _scores(self, read: list[tuple[Span, EventLines]]) -> dict[str, Series]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from biodist.aggregation.event_lines import Columns
-from biodist.aggregation.series import Series, Values
+from biodist.aggregation.series import Series, Values, is_new, per_second
 
 _REDUCTIONS: dict[str, Callable[..., Values]] = {"min": np.min, "median": np.median, "max": np.max}
 
@@ -23,7 +23,7 @@ def rank_series(attempts: Sequence[Sequence[tuple[int, Columns]]]) -> dict[str, 
         return {}
     steps = np.concatenate([part.steps for part in parts])
     times = np.concatenate([part.times for part in parts])
-    new = np.append(True, steps[1:] > np.maximum.accumulate(steps)[:-1])
+    new = is_new(steps)
     return {
         f"ranks/{name}": Series(steps[new], np.concatenate([part.values[name] for part in parts])[new], times[new])
         for name in parts[0].values
@@ -53,7 +53,7 @@ def _measures(values: Mapping[str, Values]) -> dict[str, Values]:
     seconds, tokens = values["seconds"], values["tokens"]
     return {
         "step_seconds": seconds,
-        "tokens_per_second": np.divide(tokens, seconds, out=np.zeros_like(tokens), where=seconds != 0),
+        "tokens_per_second": per_second(tokens, seconds),
         "waiting_seconds": values["waiting_seconds"],
         "forward_seconds": values["forward_seconds"],
         "memory_bytes": values["peak_memory_bytes"],

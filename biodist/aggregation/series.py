@@ -73,3 +73,13 @@ def monotone(steps: Steps, values: Values, times: Values) -> tuple[Series, int]:
     if not dropped:
         return Series(steps, values, times), 0
     return Series(steps[kept], values[kept], times[kept]), dropped
+
+
+def is_new(steps: Steps) -> NDArray[np.bool_]:
+    """Where a step is higher than every one before it, bool[n]: of a step told twice the first stands. n is not 0."""
+    return np.append(True, steps[1:] > np.maximum.accumulate(steps)[:-1])
+
+
+def per_second(counts: Values, seconds: Values) -> Values:
+    """Rates; 0 where no time was measured."""
+    return np.divide(counts, seconds, out=np.zeros_like(counts), where=seconds != 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -304,8 +303,9 @@ def _print(folder: SeedsFolder, summary: SeedsSummary) -> None:
 
 def _refuse_small_disk(folder: SeedsFolder, needed: int, runs: int) -> None:
     """Room for all seeds is found out before the first one begins. `needed` is in bytes. Raises MachineCannot."""
-    disk = next(place for place in (folder.root, *folder.root.parents) if place.exists())
-    free = shutil.disk_usage(disk).free
+    from biodist.cli.train import disk_free
+
+    free = disk_free(folder.root)
     if needed > free:
         raise MachineCannot(
             f"{folder.root}: the disk has {free / 1e9:.2f} GB free, and {runs} seeds need {needed / 1e9:.2f} GB. Make "

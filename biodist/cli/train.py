@@ -224,8 +224,7 @@ def show_result(folder: RunFolder, baselines: Baselines | None = None) -> None:
 def refuse_small_disk(folder: RunFolder, plan: Plan) -> None:
     """Checkpoints that would not fit are found out before the start. Raises MachineCannot."""
     needed = disk_needed(folder, plan)
-    disk = next(place for place in (folder.root, *folder.root.parents) if place.exists())
-    free = shutil.disk_usage(disk).free
+    free = disk_free(folder.root)
     if needed > free:
         raise MachineCannot(
             f"{folder.root}: the disk has {free / 1e9:.2f} GB free, and the run needs {needed / 1e9:.2f} GB "
@@ -242,6 +241,11 @@ def disk_needed(folder: RunFolder, plan: Plan) -> int:
         else 0
     )
     return plan.disk.retained + plan.disk.model - there
+
+
+def disk_free(folder: Path) -> int:
+    """Bytes that are free where a folder is, or is to be."""
+    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
 
 
 def _open_attempt(folder: RunFolder, lease: Lease, recipe: Recipe, plan: Plan) -> AttemptFolder:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 from biodist.aggregation.look import Part
 from biodist.report.figures import Bar, Figure, bars
 from biodist.report.goodput import PARTS
 from biodist.report.quantities import duration, percent
 from biodist.report.study import Subject
-from biodist.report.timeline import Stretch
+from biodist.report.timeline import Stretch, coarse
 
 SHOWN_ROWS = 40
 _FINEST = 1 / 800  # of the whole: what is shorter is narrower than a pixel or two, and joins what is before it
@@ -63,21 +62,6 @@ def shares(subjects: Sequence[Subject]) -> Figure | None:
 
 def _row(subject: Subject, stretch: Stretch) -> str:
     return f"attempt {stretch.attempt}" if stretch.attempt is not None else "between"
-
-
-def coarse(stretches: Iterable[Stretch], finest_s: float) -> Iterator[Stretch]:
-    """The same time with fewer stretches: those shorter than `finest_s` join the one before, of the same attempt."""
-    open_: Stretch | None = None
-    for stretch in stretches:
-        if open_ is None:
-            open_ = stretch
-        elif open_.attempt == stretch.attempt and (stretch.seconds < finest_s or open_.part == stretch.part):
-            open_ = replace(open_, end=stretch.end)
-        else:
-            yield open_
-            open_ = stretch
-    if open_ is not None:
-        yield open_
 
 
 def unit_of(seconds: float) -> tuple[float, str]:

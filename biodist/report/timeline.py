@@ -67,7 +67,9 @@ def timeline(run: RunFolder) -> Timeline:
         steps = own.count(events, steps)
         stretches += [*waited, *own.stretches(events, _last_sign(folder, record, events))]
         since = stretches[-1].end
-    return Timeline(tuple(records), tuple(_joined(stretches)), steps)
+    return Timeline(
+        tuple(records), tuple(coarse((stretch for stretch in stretches if stretch.seconds), finest_s=0.0)), steps
+    )
 
 
 def _submitted(run: RunFolder) -> dict[str, float]:
@@ -164,17 +166,17 @@ def _next_phase(phase: str, event: Moment) -> str:
     return _SCORED if event.kind == "scalars" and phase == "evaluating" else phase
 
 
-def _joined(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
-    """Neighbours of the same part and attempt as one; empty ones left out."""
+def coarse(stretches: Iterable[Stretch], finest_s: float) -> Iterator[Stretch]:
+    """The same time with fewer stretches: those shorter than `finest_s`, and those of the same part,
+    join the one before where it is of the same attempt."""
     open_: Stretch | None = None
     for stretch in stretches:
-        if not stretch.seconds:
-            continue
-        if open_ is not None and (open_.part, open_.attempt) == (stretch.part, stretch.attempt):
+        if open_ is None:
+            open_ = stretch
+        elif open_.attempt == stretch.attempt and (stretch.seconds < finest_s or open_.part == stretch.part):
             open_ = replace(open_, end=stretch.end)
-            continue
-        if open_ is not None:
+        else:
             yield open_
-        open_ = stretch
+            open_ = stretch
     if open_ is not None:
         yield open_
