@@ -39,6 +39,7 @@ _QUANTITIES = {
     "f1": Quantity("F1", ""),
     "macro_f1": Quantity("macro F1", ""),
     "micro_f1": Quantity("micro F1", ""),
+    "example_f1": Quantity("F1 by sample", ""),
     "accuracy": Quantity("accuracy", ""),
     "matthews": Quantity("Matthews correlation", ""),
     "tokens": Quantity("tokens in the step", "tokens"),
