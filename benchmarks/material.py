@@ -36,20 +36,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, default=_demo_encoder(), help="encoder; the one of `make demo-model`")
 
 
+def refuse_absent(arguments: argparse.Namespace, folders: str) -> None:
+    """The shared folder, with `folders` in it, and an encoder must be named. Raises UserError with all that is not."""
+    problems = []
+    if arguments.shared is None:
+        what = "neither the option nor the variable BIODIST_SHARED is given"
+        problems.append(Problem("--shared", what, f"name the folder with {folders}"))
+    if arguments.model is None:
+        problems.append(Problem("--model", "no encoder is given, and the demo one is not installed", "make demo-model"))
+    if problems:
+        raise UserError(problems)
+
+
 def material(arguments: argparse.Namespace) -> Material:
     """Checks what the options name.
 
     Raises:
         UserError: every folder and file that is missing.
     """
-    problems = []
-    if arguments.shared is None:
-        do = "name the folder with data/ner/NCBI-disease and peers/"
-        problems.append(Problem("--shared", "neither the option nor the variable BIODIST_SHARED is given", do))
-    if arguments.model is None:
-        problems.append(Problem("--model", "no encoder is given, and the demo one is not installed", "make demo-model"))
-    if problems:
-        raise UserError(problems)
+    refuse_absent(arguments, "data/ner/NCBI-disease and peers/")
     corpus = (arguments.shared / "data/ner/NCBI-disease").resolve()
     found = Material(arguments.model.resolve(), corpus, (arguments.shared / "peers/hf_trainer_ner.py").resolve())
     needed = [found.encoder / "config.json", found.peer, *map(found.split, SPLITS)]

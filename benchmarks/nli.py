@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from campaign.ledger import Ledger, Row, conduct
 from campaign.ledger import markdown as table
-from material import add_arguments, commit_label, measured_commit, typed_command
+from material import add_arguments, commit_label, measured_commit, refuse_absent, typed_command
 from sequence_cases import Case, Ground
 
 from biodist.config.loading import load_recipe
@@ -32,7 +32,7 @@ from biodist.data.class_baselines import class_baselines
 from biodist.data.fingerprint import text_source
 from biodist.data.records import TextRecord
 from biodist.data.texts import TextReading
-from biodist.errors import BiodistError, Problem, RunFailed, UserError
+from biodist.errors import BiodistError, RunFailed
 from biodist.metrics.classes import class_scores, label_set_scores
 from biodist.metrics.seeds import ScoreSpread, summary_of
 from biodist.plan.plan import read_plan
@@ -168,14 +168,7 @@ def _said(row: Row) -> str:
 
 
 def _ground(arguments: argparse.Namespace) -> Ground:
-    problems = []
-    if arguments.shared is None:
-        do = "name the folder with data/nli and data/qa"
-        problems.append(Problem("--shared", "neither the option nor the variable BIODIST_SHARED is given", do))
-    if arguments.model is None:
-        problems.append(Problem("--model", "no encoder is given, and the demo one is not installed", "make demo-model"))
-    if problems:
-        raise UserError(problems)
+    refuse_absent(arguments, "data/nli and data/qa")
     return Ground(arguments.shared.absolute(), arguments.out.absolute(), arguments.model.absolute())
 
 
