@@ -102,7 +102,7 @@ def _head(study: Study, subject: Subject) -> str:
         metrics=list(scores),
         eval_results=results,
     )
-    return data.to_yaml().strip()
+    return str(data.to_yaml()).strip()
 
 
 def _pipeline(subject: Subject) -> str:

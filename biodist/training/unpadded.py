@@ -47,9 +47,10 @@ def row_attention(
         ValueError: when the layer asks for something a row cannot give: causal order, a window, grouped keys.
     """
     if row_layout is None:
-        return sdpa_attention_forward(
+        usual: tuple[Tensor, Tensor | None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
+        return usual
     if getattr(module, "is_causal", False) or kwargs.get("sliding_window") or query.shape != key.shape:
         raise ValueError(f"{type(module).__name__} is causal, windowed or grouped: use train.padding=batch")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling

@@ -74,7 +74,7 @@ def _run(placement: Placement, plan: Plan, stop: StopFlag, watchdog: Watchdog) -
     from biodist.training.attempt import run_attempt
     from biodist.training.group import process_group
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     torch.set_num_threads(plan.machine.threads_per_process)
     watchdog.beat("waiting for the other ranks")
     with process_group(plan, placement) as control:

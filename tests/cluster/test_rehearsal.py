@@ -18,7 +18,7 @@ from biodist.run.records import AttemptRecord
 
 from .submitted import LIFE_S, STRATEGY, Submitted, environment, ground, submitted
 
-pytestmark = [pytest.mark.slurm(user_signal="either"), pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 __all__ = ["ground", "submitted"]
 
 

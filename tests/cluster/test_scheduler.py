@@ -19,7 +19,7 @@ from launch.slurm.scheduler import Scheduler
 from .conftest import Cluster
 from .submitted import Submitted, ground, submitted
 
-pytestmark = [pytest.mark.slurm(user_signal="either"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 __all__ = ["ground", "submitted"]
 
 STUBBORN = "trap '' TERM USR2\nwhile [ ! -e stop-$SLURM_JOB_ID ]; do sleep 0.2; done"
@@ -72,6 +72,7 @@ def test_the_elements_of_an_array(cluster: Cluster) -> None:
     assert [(state.state, state.exit_code) for state in states.values()] == [("COMPLETED", 0), ("FAILED", 3)]
 
 
+@pytest.mark.slurm(user_signal="either")
 def test_a_job_sends_itself_back(cluster: Cluster) -> None:
     program = "import sys; from launch.slurm.scheduler import Scheduler; Scheduler().requeue(sys.argv[1])"
     python = f"PYTHONPATH={Path(__file__).parents[2]} {sys.executable} -c '{program}' $SLURM_JOB_ID"

@@ -236,7 +236,11 @@ def test_nor_does_one_that_had_not_begun_to_train(bench: Bench, half_done: RunFo
     replaced(bench.ground, half_done, stands).assert_nothing_published(3, bench.undisturbed)
 
 
-@pytest.mark.parametrize("taker_stands", [stand_at(STREAM, 9), stand_at("save: shard", 10, rank=1)], ids=str)
+@pytest.mark.parametrize(
+    "taker_stands",
+    [stand_at(STREAM, 9), pytest.param(stand_at("save: shard", 10, rank=1), marks=pytest.mark.full)],
+    ids=str,
+)
 def test_it_does_no_harm_to_who_replaced_it_while_that_one_works(
     bench: Bench, half_done: RunFolder, taker_stands: Blow
 ) -> None:
