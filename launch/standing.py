@@ -152,6 +152,17 @@ def standing_of(history: History, slurm: Mapping[str, JobState] | None) -> RunSt
     )
 
 
+def is_under_way(history: History, slurm: Mapping[str, JobState] | None) -> bool:
+    """Whether the run goes on, or may, without anybody doing anything: `standing_of` without its figures.
+
+    Raises MachineCannot where the lease is damaged.
+    """
+    job = None if history.went_on_without_its_job else _current_job(history.job_ids, slurm or {})
+    state = _state(history, living_holder(history.run), slurm.get(job) if slurm and job else None)
+    waits_unseen = slurm is None and job is not None and state != "finished"
+    return waits_unseen or state in _UNDER_WAY
+
+
 def living_holder(run: RunFolder) -> LeaseRecord | None:
     """Who writes to the run now, as far as can be told from here. Raises MachineCannot where the lease is damaged."""
     holder = holder_of(run)

@@ -15,6 +15,7 @@ from biodist.cli.evaluate import evaluate
 from biodist.cli.export_scalars import export_scalars
 from biodist.cli.logs import logs
 from biodist.cli.plan import plan
+from biodist.cli.predict import predict
 from biodist.cli.profiles import profile, profiles
 from biodist.cli.quickstart import quickstart
 from biodist.cli.recipes import recipe, recipes
@@ -24,6 +25,7 @@ from biodist.cli.say import complain
 from biodist.cli.seeds import seeds
 from biodist.cli.status import status
 from biodist.cli.submit import submit
+from biodist.cli.sweep import sweep
 from biodist.cli.tensorboard import tensorboard
 from biodist.cli.train import train
 from biodist.errors import EXIT_INTERRUPTED, BiodistError
@@ -42,11 +44,13 @@ app.command()(train)
 app.command()(resume)
 app.command()(submit)
 app.command()(seeds)
+app.command()(sweep)
 app.command()(status)
 app.command()(logs)
 app.command()(cancel)
 app.command()(plan)
 app.command()(evaluate)
+app.command()(predict)
 app.command()(report)
 app.command()(checkpoints)
 app.command()(export)

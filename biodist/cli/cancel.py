@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def cancel(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, or of seeds: then all that are under way.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run, of seeds or of a sweep: then all that are under way.")],
     now: Annotated[bool, typer.Option("--now", help="Do not wait for a save: end it at once.")] = False,
 ) -> None:
     """Ends a run: its job on the cluster, waiting or running, or its processes on this machine. It does not come back.
@@ -27,7 +27,11 @@ def cancel(
     """
     from biodist.cli.named_run import named_runs
     from biodist.run.folder import RunFolder
+    from biodist.run.sweep_folder import SweepFolder
+    from launch.driver_cancellation import cancel_driver
 
+    if (of_sweep := SweepFolder(run.absolute())).is_sweep():
+        cancel_driver(of_sweep, err.print)  # first: it would begin other trials in the place of those that end
     roots = named_runs(run)
     # Of seeds the last one first: it is the one that waits, and would start in the place of one that is ended.
     ended, unreached = dict[Path, bool](), list[str]()
@@ -39,7 +43,8 @@ def cancel(
     if unreached:
         raise MachineCannot("; ".join(unreached))
     if len(roots) > 1 and not any(ended.values()):
-        out.print(f"{run}: no seed is under way; nothing to cancel")
+        what = "trial" if of_sweep.is_sweep() else "seed"
+        out.print(f"{run}: no {what} is under way; nothing to cancel")
         return
     for root, was_ended in ended.items():
         if was_ended or len(roots) == 1:

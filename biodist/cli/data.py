@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
+from biodist.cli.corpus_options import CorpusFormat, TaskOfFile, corpus_source
+from biodist.cli.data_convert import convert
+from biodist.cli.data_merge import merge
+from biodist.cli.data_stats import stats
 from biodist.cli.say import err, out
 from biodist.errors import Problem, UserError
 
 if TYPE_CHECKING:
-    from biodist.config.recipe import Columns
-    from biodist.data.check import CheckReport, TextCheckReport
-    from biodist.data.repetition import Repeats
-    from biodist.data.texts import TextFormat
+    from biodist.config.recipe import Recipe
+    from biodist.data.check import AnyReport, AnySource
 
 data_app = typer.Typer(no_args_is_help=True)
+data_app.command()(merge)
+data_app.command()(stats)
+data_app.command()(convert)
+
+FAR_FROM_EVEN = 50.0  # times as many of the commonest label: worth a notice
 
 
 @data_app.callback()
@@ -27,119 +34,134 @@ def _data() -> None:
     """Reads, validates and counts corpora."""
 
 
+@dataclass(frozen=True)
+class SplitWindows:
+    """What `data.max_length` makes of a split: ``several`` samples do not fit one window, ``truncated`` are cut."""
+
+    samples: int
+    several: int
+    truncated: int
+    windows: int
+    tokens: int
+    longest: int
+
+
 @data_app.command()
 def check(
-    file: Path = typer.Argument(..., help="The file to check."),
-    format: Literal["iob", "iob2", "iobes", "conll", "jsonl", "tsv", "csv", "pubmedqa"] = typer.Option(
-        "iob", help="How the file is written."
-    ),
-    task: Literal["nli", "classification"] | None = typer.Option(
-        None, help="What texts are for: nli, or for pubmedqa classification, when absent."
-    ),
-    columns: str = typer.Option(
-        "", help="Where texts and label stand: text=abstract,label=class (also second, id); the task's own when absent."
-    ),
-    labels: str = typer.Option("", help="Types or classes it may hold, with commas between; without it any."),
-    multi_label: bool = typer.Option(False, "--multi-label", help="A sample has none, one or several classes."),
-    repair: bool = typer.Option(
-        False, "--repair", help="Mend broken tag sequences and count them, as data.repair does."
-    ),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="The files to check; also a folder or hub id.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Check the files of a recipe, with its tokenizer.")] = None,
+    format: Annotated[CorpusFormat, typer.Option(help="How the files are written.")] = "iob",
+    task: Annotated[
+        TaskOfFile | None,
+        typer.Option(help="What JSON lines and tables are for: ner (spans), nli, or classification; nli when absent."),
+    ] = None,
+    columns: Annotated[
+        str,
+        typer.Option(help="Where texts and label stand: text=abstract,label=class (also second, id); else as usual."),
+    ] = "",
+    fields: Annotated[
+        str, typer.Option(help="What fields of JSON lines with spans are called: entities=spans,type=label.")
+    ] = "",
+    labels: Annotated[str, typer.Option(help="Types or classes it may hold, with commas between; else any.")] = "",
+    renamed: Annotated[str, typer.Option("--map", help="Renames types: DISO=Disease,MISC=O (O leaves them out).")] = "",
+    multi_label: Annotated[bool, typer.Option("--multi-label", help="A sample has none, one or several.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend broken tag sequences and count them, as data.repair does.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Counts a corpus file and lists everything wrong with it; exits 2 where it cannot be trained on."""
-    from biodist.data.check import CheckReport, check_file, check_text_file
-    from biodist.data.iob import Source
-    from biodist.data.texts import TextSource
+    """Counts corpus files and lists everything wrong with them; exits 2 where one cannot be trained on.
 
-    declared = _declared(labels)
-    report: CheckReport | TextCheckReport
-    if format == "jsonl" or format == "tsv" or format == "csv" or format == "pubmedqa":
-        chosen = task or ("classification" if format == "pubmedqa" else "nli")
-        named = _columns(format, chosen, columns)
-        many, unsure = multi_label, chosen == "nli"
-        source = TextSource(file, format, named, declared=declared, multi_label=many, no_majority=unsure)
-        report = check_text_file(source)
-    else:
-        report = check_file(Source(file, format, declared=declared, repair=repair))
+    Of several files, and of a recipe's, the sentences and documents that two of them share are counted as well.
+    """
+    from biodist.data.check import check_any
+    from biodist.data.leaks import LeakCheck, leaks_as_json
+
+    loaded = _loaded(recipe, files or [])
+    sources: list[AnySource] = [
+        corpus_source(file, format, task, columns, fields, labels, renamed, multi_label, repair) for file in files or []
+    ]
+    if loaded is not None:
+        sources = recipe_sources(loaded)
+    leaks = LeakCheck() if len(sources) > 1 else None
+    reports = [check_any(source, leaks) for source in sources]
+    problems = [problem for report in reports for problem in report.problems]
+    found = leaks.leaks() if leaks is not None else ()
+    windows = _windows(loaded) if loaded is not None and not problems else {}
     if as_json:
-        typer.echo(json.dumps(report.as_json(), indent=2))
+        written: dict[str, Any] = reports[0].as_json() if len(reports) == 1 else {}
+        if len(reports) != 1:
+            written["files"] = [report.as_json() for report in reports]
+        written["leaks"] = leaks_as_json(found)
+        if loaded is not None:
+            written["windows"] = {split: asdict(each) for split, each in windows.items()}
+        typer.echo(json.dumps(written, indent=2))
     else:
-        out.print(_table(report) if isinstance(report, CheckReport) else _text_table(report))
-        found = report.counts.mentions if isinstance(report, CheckReport) else report.counts.classes
-        _remark(report.source.path, [name for name in declared or () if name not in found], report.repeats)
-    if report.problems:
-        raise UserError(report.problems)
+        _print(reports)
+        _print_between(found, windows, loaded)
+    if problems:
+        raise UserError(problems)
 
 
-def _declared(labels: str) -> tuple[str, ...] | None:
-    declared = tuple(dict.fromkeys(kind.strip() for kind in labels.split(",") if kind.strip())) or None
-    if labels and declared is None:
-        raise UserError(
-            Problem("--labels", f"names no type: {labels!r}", "give names with commas between: Disease,Gene")
-        )
-    return declared
+def recipe_sources(recipe: Recipe) -> list[AnySource]:
+    """Every file of a recipe, as training reads it."""
+    from biodist.config.corpora import TEXT_TASKS, entries
+    from biodist.data.fingerprint import text_source, word_source
+
+    is_text = recipe.task in TEXT_TASKS
+    return [text_source(recipe, entry) if is_text else word_source(recipe, entry) for _, entry in entries(recipe.data)]
 
 
-def _columns(format: TextFormat, task: Literal["nli", "classification"], written: str) -> Columns:
-    """The columns of a file by format and task, with those that ``--columns`` names in their place."""
-    from biodist.config.recipe import Columns, CorpusEntry
+def _loaded(recipe: str | None, files: list[Path]) -> Recipe | None:
+    if (recipe is None) == (not files):
+        what = "neither a file nor a recipe is given" if recipe is None else "is given beside files"
+        raise UserError(Problem("--recipe", what, "name files, or --recipe RECIPE"))
+    if recipe is None:
+        return None
+    from biodist.config.loading import load_recipe
 
-    named: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in written.split(","))):
-        role, equals, name = (piece.strip() for piece in part.partition("="))
-        if not equals or not name or role not in Columns.model_fields:
-            known = ", ".join(f"{role}=NAME" for role in Columns.model_fields)
-            raise UserError(Problem("--columns", f"{part!r} names no column", f"give some of {known}"))
-        named[role] = name
-    return CorpusEntry(path="-", format=format, columns=Columns(**named)).columns_for(task)
+    return load_recipe(recipe)
 
 
-def _table(report: CheckReport) -> Table:
-    counts, repeats = report.counts, report.repeats
-    table = _titled(report.source.path)
-    table.add_row("documents", f"{counts.documents:,}")
-    table.add_row("sentences", f"{counts.sentences:,}")
-    table.add_row("tokens", f"{counts.tokens:,}")
-    longest = f"{counts.longest:,} tokens"
-    table.add_row("longest sentence", f"{longest}, line {counts.longest_line:,}" if counts.longest_line else longest)
-    for kind, mentions in counts.mentions.items():
-        table.add_row(Text(f"mentions of {kind}"), f"{mentions:,}")
-    table.add_row("broken tag sequences", f"{counts.broken:,}" + (" (mended)" if counts.repaired else ""))
-    table.add_row("repeated sentences", f"{repeats.repeated:,}")
-    table.add_row("of them tagged otherwise", f"{repeats.contradictions:,}")
-    return table
+def _windows(recipe: Recipe) -> dict[str, SplitWindows]:
+    """What the recipe's tokenizer and `data.max_length` make of each split; builds the data index for it."""
+    import numpy as np
+
+    from biodist.cli.prepare import data_index
+    from biodist.data.store import SampleStore
+
+    index = data_index(recipe)
+    found = {}
+    for split, counted in index.splits.items():
+        several = int(np.count_nonzero(np.diff(SampleStore.open(index, split).first_window) > 1))
+        numbers = (counted.samples, several, counted.truncated, counted.windows, counted.tokens, counted.longest)
+        found[split] = SplitWindows(*numbers)
+    return found
 
 
-def _text_table(report: TextCheckReport) -> Table:
-    counts, repeats = report.counts, report.repeats
-    table = _titled(report.source.path)
-    table.add_row("pairs" if report.source.columns.second else "texts", f"{counts.samples:,}")
-    for name, samples in counts.classes.items():
-        table.add_row(Text(f"of class {name}"), f"{samples:,}")
-    if report.source.no_majority:
-        table.add_row("dropped, without a majority label", f"{counts.dropped:,}")
-    if report.source.is_open and report.source.declared:
-        table.add_row("MeSH terms passed over", f"{counts.undeclared:,}")
-    for name, side in zip(report.source.text_columns, counts.lengths, strict=True):
-        mean = side.words / max(counts.samples, 1)
-        at = f", line {side.longest_line:,}" if side.longest_line else ""
-        table.add_row(Text(f"words of {name}"), f"mean {mean:.1f}, longest {side.longest:,}{at}")
-    table.add_row("empty texts", f"{counts.empty:,}")
-    table.add_row("repeated", f"{repeats.repeated:,}")
-    table.add_row("of them labelled otherwise", f"{repeats.contradictions:,}")
-    return table
+def _print(reports: Iterable[AnyReport]) -> None:
+    from biodist.cli.data_tables import check_table
+    from biodist.data.check import imbalance
+
+    for report in reports:
+        out.print(check_table(report))
+        path, declared = report.source.path, report.source.declared
+        absent = [name for name in declared or () if name not in report.labelled]
+        if absent:
+            err.print(f"notice: {', '.join(absent)} never occurs")
+        times = imbalance(report.labelled)
+        if times is not None and times > FAR_FROM_EVEN:
+            err.print(f"notice: {path}: the commonest label occurs {times:,.0f} times as often as the rarest")
+        for first, other in report.repeats.lines:
+            err.print(f"notice: {path}:{other}: the sample of line {first} again, labelled otherwise")
 
 
-def _titled(path: Path) -> Table:
-    table = Table(title=Text(str(path)), title_justify="left", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    return table
+def _print_between(leaks: tuple[Any, ...], windows: dict[str, SplitWindows], recipe: Recipe | None) -> None:
+    from biodist.cli.data_tables import leak_table, window_table
 
-
-def _remark(path: Path, absent: list[str], repeats: Repeats) -> None:
-    """What is no error but should be known."""
-    if absent:
-        err.print(f"notice: {', '.join(absent)} never occurs")
-    for first, other in repeats.lines:
-        err.print(f"notice: {path}:{other}: the sample of line {first} again, labelled otherwise")
+    if leaks:
+        out.print(leak_table(leaks))
+    if windows and recipe is not None:
+        out.print(window_table(windows, recipe.data.max_length))

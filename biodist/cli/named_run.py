@@ -6,14 +6,18 @@ from pathlib import Path
 
 from biodist.errors import Problem, UserError
 from biodist.run.folder import RunFolder, SeedsFolder
+from biodist.run.sweep_folder import SweepFolder
 
 
 def named_runs(path: Path) -> list[Path]:
-    """The run in this folder, or that of every seed in it. Raises UserError when there is none."""
+    """The run in this folder, or those of its seeds or of a sweep's trials. Raises UserError when there is none."""
     if RunFolder(path.absolute()).is_run():
         return [path]
     if of_seeds := [path / run.root.name for run in SeedsFolder(path.absolute()).runs() if run.is_run()]:
         return of_seeds
+    folder = SweepFolder(path.absolute())
+    if folder.is_sweep():
+        return [path / "trials" / key for key in folder.trial_keys() if folder.trial(key).is_run()]
     return [named_run(path).root]  # which says what is wrong
 
 

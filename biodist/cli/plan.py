@@ -45,8 +45,14 @@ def plan(
     from rich.text import Text
 
     from biodist.cli.prepare import prepare
+    from biodist.config.sweep_loading import is_sweep
 
     changes = tuple(overrides or ())
+    if is_sweep(recipe):
+        from biodist.cli.sweep_plan import plan_sweep
+
+        plan_sweep(recipe, changes, on, nodes, nproc, device, json)
+        return
     command = (
         train_command(recipe, changes, nproc, device)
         if on is None

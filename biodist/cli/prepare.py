@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast, get_args
 from biodist.cli.cache import cache_folder
 from biodist.cli.encoder import locate_encoder
 from biodist.cli.say import err
+from biodist.config.transfer import finished_model
 from biodist.errors import Problem, UserError
 from biodist.plan.decide import Device, decide, place, place_on
 from biodist.plan.head import named_head
@@ -59,14 +60,29 @@ def prepare(
 
     recipe, profile = _loaded(recipe_name, overrides, on)
     machine, where = _site(profile, nodes, nproc, device)
-    folder = locate_encoder(recipe.model.name, recipe.model.revision)
+    folder = _encoder_folder(recipe)
     if folder is not None:
         folder_shape(folder, labels=1)  # an encoder that cannot be used is said before the corpora are read
     with _Indexing() as progress:
         index = build_index(recipe, folder, cache_folder() / "data", progress)
     plan = decide(recipe, index, model_plan(recipe, folder, index), where, command, profile)
-    plan = plan.model_copy(update={"notices": (*plan.notices, *index_notices(index))})
+    plan = plan.model_copy(update={"notices": (*plan.notices, *index_notices(index, recipe.data.merge))})
     return Prepared(recipe, index, plan, machine)
+
+
+def data_index(recipe: Recipe) -> DataIndex:
+    """The recipe's data index alone, built where it is missing. Raises what `prepare` does."""
+    from biodist.data.indexing import build_index
+
+    folder = _encoder_folder(recipe)
+    with _Indexing() as progress:
+        return build_index(recipe, folder, cache_folder() / "data", progress)
+
+
+def _encoder_folder(recipe: Recipe) -> Path | None:
+    """Where the model that is trained on lies; None where it is made from nothing."""
+    after = recipe.model.after
+    return finished_model(after) if after else locate_encoder(recipe.model.name, recipe.model.revision)
 
 
 def model_plan(recipe: Recipe, folder: Path | None, index: DataIndex) -> ModelPlan:

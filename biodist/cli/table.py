@@ -79,9 +79,22 @@ def _by_part(scores: Scores, title: str, baselines: Mapping[str, Scores], parts:
     every = "all types" if parts.section == "types" else "all classes"
     counted = sum(own.get("support", 0) for own in scores[parts.section].values())
     table.add_row(every, *_cells(scores, parts.columns), str(counted), style="bold", end_section=bool(baselines))
+    _add_corpora(table, scores, parts)
     for name, other in baselines.items():
         table.add_row(Text(name), *_cells(other, parts.columns), "")
     return table
+
+
+def _add_corpora(table: Table, scores: Scores, parts: _Parts) -> None:
+    """A row a corpus, each on the types it annotates, and the mean of their F1; below a rule."""
+    corpora = scores.get("corpora", {})
+    if not corpora:
+        return
+    table.add_section()
+    for name, own in corpora.items():
+        counted = sum(of_type.get("support", 0) for of_type in own.get("types", {}).values())
+        table.add_row(Text(f"corpus {name}"), *_cells(own, parts.columns), str(counted))
+    table.add_row("mean of the corpora", *_cells({"f1": scores.get("macro_f1")}, parts.columns), "", end_section=True)
 
 
 def _others(scores: Scores, parts: _Parts) -> Text:

@@ -12,6 +12,7 @@ from biodist.config.findings import shown_value
 from biodist.errors import BiodistError, Problem, UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
+SWEEPS = "sweeps"  # folder of the catalogue whose files are sweeps of its recipes
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ def catalogue_folder() -> Path:
 def catalogue() -> dict[str, Path]:
     """Name to file; a name is the path under the folder without its suffix."""
     folder = catalogue_folder()
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+    files = (path for path in sorted(folder.rglob("*.yaml")) if path.parent.name != SWEEPS)
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
 
 
 def find_recipe(name_or_path: str | Path) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from biodist.config.document import KeyPath
 from biodist.config.recipe import CorpusEntry, DataSection, Recipe
@@ -18,11 +20,26 @@ def entries(data: DataSection) -> Iterator[tuple[KeyPath, CorpusEntry]]:
             yield ("data", split, number), entry
 
 
+def is_hub_id(path: str) -> bool:
+    """Whether a corpus's path is the id of a data set on a hub, owner/name: nothing of that name lies here."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", path) is not None and path[0] != "." and not Path(path).exists()
+
+
 def has_pairs(recipe: Recipe) -> bool:
     """Whether a sample is a pair of texts: always one window. The files of a recipe agree on that by rule."""
     return recipe.task in TEXT_TASKS and recipe.data.train[0].columns_for(recipe.task).second is not None
 
 
-def annotated_types(entry: CorpusEntry, data: DataSection) -> frozenset[str]:
-    """The types a corpus annotates."""
-    return frozenset(data.labels if entry.annotates is None else entry.annotates)
+def annotated_types(entry: CorpusEntry, data: DataSection) -> tuple[str, ...]:
+    """The types a corpus annotates, in the order of ``data.labels``: what it says nothing of is not absent there."""
+    return tuple(kind for kind in data.labels if entry.annotates is None or kind in entry.annotates)
+
+
+def views_of(recipe: Recipe) -> tuple[tuple[str, ...], ...]:
+    """What the recipe's corpora annotate: each different set of types once, in the order of first use.
+
+    Empty where a sample is labelled as a whole; one view where every corpus annotates the same.
+    """
+    if recipe.task in TEXT_TASKS:
+        return ()
+    return tuple(dict.fromkeys(annotated_types(entry, recipe.data) for _, entry in entries(recipe.data)))

@@ -8,21 +8,26 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from biodist.config.corpora import SPLITS, entries
+from biodist.config.corpora import SPLITS, entries, is_hub_id
 from biodist.config.document import KeyPath
 from biodist.config.findings import Finding, shown_value
 from biodist.config.recipe import CorpusEntry, Recipe
 
+FOLDERS = ("brat", "bigbio")  # formats whose corpus may be a folder
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def located(recipe: Recipe) -> Recipe:
-    """The recipe with every corpus and an existing local model folder named from the root; `~` is the home."""
+    """The recipe with every corpus, file of names and existing local model folder named from the root; `~` is the
+    home."""
     splits = {split: tuple(_located(entry) for entry in getattr(recipe.data, split)) for split in SPLITS}
-    model = recipe.model
+    model, augment = recipe.model, recipe.data.augment
     if model.name is not None and is_folder(folder := absolute(model.name)):
         model = model.model_copy(update={"name": str(folder)})
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update=splits), "model": model})
+    if augment is not None and augment.source != "corpus":
+        augment = augment.model_copy(update={"source": str(absolute(augment.source))})
+    data = recipe.data.model_copy(update={**splits, "augment": augment})
+    return recipe.model_copy(update={"data": data, "model": model})
 
 
 def absolute(name: str) -> Path:
@@ -51,16 +56,24 @@ def is_folder(path: Path) -> bool:
 
 
 def _located(entry: CorpusEntry) -> CorpusEntry:
+    if entry.format == "bigbio" and is_hub_id(entry.path):
+        return entry
     return entry.model_copy(update={"path": str(absolute(entry.path))})
 
 
 def missing_files(recipe: Recipe) -> Iterator[Finding]:
     """Every corpus that cannot be read, and a model that is neither a folder here nor a hub id."""
     for key, entry in entries(recipe.data):
-        fault = _fault(absolute(entry.path))
+        if entry.format == "bigbio" and is_hub_id(entry.path):
+            continue
+        fault = _fault(absolute(entry.path), may_be_folder=entry.format in FOLDERS)
         if fault:
             do = "give the file's path" if Path(entry.path).is_absolute() else f"paths start at {Path.cwd()}"
             yield Finding(((*key, "path"),), fault, do)
+    augment = recipe.data.augment
+    if augment is not None and augment.source != "corpus" and (fault := _fault(absolute(augment.source))):
+        do = "give the file's path, or corpus for the training files"
+        yield Finding((("data", "augment", "source"), ("data", "augment")), fault, do)
     name = recipe.model.name
     if name is None or recipe.model.init == "scratch":
         return
@@ -78,8 +91,8 @@ def missing_files(recipe: Recipe) -> Iterator[Finding]:
         )
 
 
-def _fault(path: Path) -> str:
-    if is_file(path):
+def _fault(path: Path, may_be_folder: bool = False) -> str:
+    if is_file(path) or (may_be_folder and is_folder(path)):
         return "" if os.access(path, os.R_OK) else f"{shown_value(path)} cannot be read: no permission"
     return (
         f"{shown_value(path)} is a folder, not a file" if is_folder(path) else f"there is no file {shown_value(path)}"

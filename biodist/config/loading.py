@@ -16,6 +16,7 @@ from biodist.config.readiness import not_ready
 from biodist.config.recipe import Recipe
 from biodist.config.rules import broken_rules
 from biodist.config.salvage import Stated, salvaged
+from biodist.config.transfer import transferred
 from biodist.errors import Problem, UserError
 
 
@@ -38,7 +39,7 @@ def recipe_of(document: Document, check_files: bool = True) -> Recipe:
         files = missing_files(recipe) if check_files else ()
         return [*broken_rules(recipe), *not_ready(recipe), *files]
 
-    return located(stated(document, Recipe, rules))
+    return transferred(located(stated(document, Recipe, rules)))
 
 
 def stated(document: Document, schema: type[Stated], rules: Callable[[Stated], Iterable[Finding]]) -> Stated:

@@ -46,6 +46,11 @@ class ModelSection(Section):
 
     name: str | None = Field(None, description="Hub id or local folder of the encoder; absent under init: scratch.")
     revision: str = Field("main", min_length=1, description="Branch, tag or commit on the hub.")
+    after: str | None = Field(
+        None,
+        min_length=1,
+        description="Recipe or run folder whose finished run's model is trained on; in place of name.",
+    )
     init: Literal["pretrained", "scratch"] = Field(
         "pretrained", description="Start from the encoder's weights, or from a small model made from nothing."
     )
@@ -90,6 +95,17 @@ COLUMNS_OF_TASK = {
 COLUMNS_OF_PUBMEDQA = Columns(text="QUESTION", second="CONTEXTS", label="final_decision")
 
 
+class SpanFields(Section):
+    """What the fields of JSON lines with spans are called (task ner, format jsonl)."""
+
+    id: str = Field("id", min_length=1, description="The document's id. May be missing.")
+    text: str = Field("text", min_length=1, description="The document's text.")
+    entities: str = Field("entities", min_length=1, description="The list of its entities.")
+    start: str = Field("start", min_length=1, description="An entity's first character, from 0.")
+    end: str = Field("end", min_length=1, description="The character behind an entity's last.")
+    type: str = Field("type", min_length=1, description="An entity's type.")
+
+
 class CorpusEntry(Section):
     """One file of one split."""
 
@@ -103,6 +119,10 @@ class CorpusEntry(Section):
     )
     map: dict[str, str] = Field(default_factory=dict, description="Renames labels of the corpus: {DISO: Disease}.")
     columns: Columns = Field(Columns(), description="Where a sample's parts stand in a table or a JSON line.")
+    fields: SpanFields = Field(SpanFields(), description="What the fields of JSON lines with spans are called.")
+    subset: str | None = Field(None, min_length=1, description="bigbio: configuration of a data set on a hub.")
+    part: str | None = Field(None, min_length=1, description="bigbio: split of a data set that has several.")
+    revision: str | None = Field(None, min_length=1, description="bigbio: branch, tag or commit on the hub.")
 
     @property
     def corpus(self) -> str:
@@ -126,6 +146,23 @@ class Temperature(Section):
     temperature: float = Field(gt=0, description="1 is proportional; the higher, the nearer to equal.")
 
 
+class Augment(Section):
+    """Copies of training sentences in which mentions are exchanged for others of their type."""
+
+    share: float = Field(
+        gt=0, le=1, description="Share of the training mentions that are exchanged; their sentences get a copy."
+    )
+    source: str = Field(
+        "corpus",
+        min_length=1,
+        description="Where names come from: corpus (the training files), an OBO file, or a TSV of types and names.",
+    )
+    map: dict[str, str] = Field(
+        default_factory=dict, description="Types of the file's names, by prefix of an OBO id or first column of a TSV."
+    )
+    seed: int = Field(42, ge=0, lt=2**32, description="Seed of which sentences, and which names.")
+
+
 class DataSection(Section):
     """The corpora and how samples are made of them."""
 
@@ -143,6 +180,16 @@ class DataSection(Section):
         False, description="Classification: true where a sample has none, one or several of data.labels."
     )
     repair: bool = Field(False, description="Broken tag sequences: false refuses them, true repairs and counts them.")
+    overlaps: Literal["flatten", "refuse", "keep"] = Field(
+        "flatten",
+        description="Mentions that share characters: flatten keeps the longest, then the first, and counts the others; "
+        "refuse; keep is for `biodist data convert` alone.",
+    )
+    discontinuous: Literal["flatten", "refuse", "keep"] = Field(
+        "flatten",
+        description="Mentions with gaps: flatten stretches them over the gaps, or drops them where that overlaps, and "
+        "counts them; refuse; keep is for `biodist data convert` alone.",
+    )
     labels: tuple[str, ...] = Field(
         (), description="Entity types or classes, in order; checked against the corpora. Every task but qa needs them."
     )
@@ -152,6 +199,10 @@ class DataSection(Section):
     sampling: Literal["proportional", "equal"] | Temperature = Field(
         "proportional", description="How often each training corpus is drawn."
     )
+    leaks: Literal["drop", "keep"] = Field(
+        "drop", description="Training sentences that validation or test has too: left out and counted, or kept."
+    )
+    augment: Augment | None = Field(None, description="Adds copies with exchanged mentions to the training sentences.")
     train: tuple[CorpusEntry, ...] = Field(min_length=1, description="Training files.")
     validation: tuple[CorpusEntry, ...] = Field(
         (), description="Validation files: they choose the best model. Without any, the last weights are the best."

@@ -11,8 +11,10 @@ from biodist.config.corpora import annotated_types, entries, has_pairs
 from biodist.config.document import KeyPath
 from biodist.config.findings import Finding
 from biodist.config.recipe import Recipe
+from biodist.config.span_rules import broken_span_rules
 from biodist.config.text_rules import NO_MAJORITY, broken_text_rules
 
+LEFT_OUT = "O"  # ner: what a type that is not to be learnt is mapped to
 SPECIAL_TOKENS = 2  # around a window of one text
 SHARED_METRICS = ("f1", "precision", "recall", "accuracy", "loss")
 METRICS_OF_TASK = {
@@ -20,6 +22,8 @@ METRICS_OF_TASK = {
     "nli": (*SHARED_METRICS, "macro_f1", "micro_f1", "matthews"),
     "classification": (*SHARED_METRICS, "macro_f1", "micro_f1", "matthews"),
 }
+METRICS_OF_CORPUS = ("f1", "precision", "recall", "accuracy")  # written behind a corpus's name: ncbi.f1
+MEAN_OVER_CORPORA = "macro_f1"
 METRICS_OF_MULTI_LABEL = (*SHARED_METRICS, "macro_f1", "micro_f1", "example_f1")
 EPOCHS: KeyPath = ("train", "epochs")
 MAX_STEPS: KeyPath = ("train", "max_steps")
@@ -37,17 +41,32 @@ def broken_rules(recipe: Recipe) -> Iterator[Finding]:
         _corpus_names(recipe),
         _metric(recipe),
         _offload(recipe),
+        _augmentation(recipe),
         broken_text_rules(recipe),
+        broken_span_rules(recipe),
     )
 
 
 def metrics_of(recipe: Recipe) -> tuple[str, ...]:
     """The metrics of a recipe's task that may choose its best model; of all but `loss` more is better.
 
-    `f1`, `precision` and `recall` are over entities (ner), macro averages over classes (nli, classification), or
-    micro averages (several labels a sample).
+    `f1`, `precision` and `recall` are over entities (ner; of all corpora together, or of one: `ncbi.f1`), macro
+    averages over classes (nli, classification), or micro averages (several labels a sample).
     """
-    return METRICS_OF_MULTI_LABEL if recipe.data.multi_label else METRICS_OF_TASK.get(recipe.task, ())
+    usual = METRICS_OF_MULTI_LABEL if recipe.data.multi_label else METRICS_OF_TASK.get(recipe.task, ())
+    return (*usual, *_metrics_of_corpora(recipe))
+
+
+def _metrics_of_corpora(recipe: Recipe) -> tuple[str, ...]:
+    """Where entities of several corpora are validated: those of each, and their mean.
+
+    Without validation nothing is chosen, and a recipe may keep its metric.
+    """
+    corpora = [entry.corpus for entry in recipe.data.validation]
+    if recipe.task != "ner" or len(corpora) == 1:
+        return ()
+    names = corpora or [recipe.evaluate.metric.rpartition(".")[0]]
+    return (MEAN_OVER_CORPORA, *(f"{name}.{score}" for name in names if name for score in METRICS_OF_CORPUS))
 
 
 def _length_of_training(recipe: Recipe) -> Iterator[Finding]:
@@ -59,8 +78,15 @@ def _length_of_training(recipe: Recipe) -> Iterator[Finding]:
 
 
 def _encoder(recipe: Recipe) -> Iterator[Finding]:
-    about: tuple[KeyPath, ...] = (("model", "name"), ("model", "init"))
-    if recipe.model.init == "pretrained" and recipe.model.name is None:
+    about: tuple[KeyPath, ...] = (("model", "name"), ("model", "init"), ("model", "after"))
+    after: tuple[KeyPath, ...] = (("model", "after"), ("model", "name"), ("model", "init"))
+    if recipe.model.after is not None and recipe.model.name is not None:
+        what = f"is given beside model.name ({recipe.model.name}), but one model is trained on"
+        yield Finding(after, what, "remove one: model.name=null, or model.after=null")
+    if recipe.model.after is not None and recipe.model.init == "scratch":
+        what = "is given, but model.init: scratch starts from no model"
+        yield Finding(after, what, "remove it (model.after=null), or set model.init=pretrained")
+    if recipe.model.init == "pretrained" and recipe.model.name is None and recipe.model.after is None:
         yield Finding(about, "is required", "give a hub id or a local folder, or set model.init=scratch")
     if recipe.model.init == "scratch" and recipe.model.name is not None:
         what = f"is {recipe.model.name}, but model.init: scratch starts from no encoder"
@@ -121,7 +147,7 @@ def _label_maps(recipe: Recipe) -> Iterator[Finding]:
         named = [((*key, "annotates", number), name) for number, name in enumerate(entry.annotates or ())]
         mapped = [((*key, "map", source), name) for source, name in entry.map.items()]
         for path, name in named + mapped:
-            is_dropped = recipe.task == "nli" and name == NO_MAJORITY
+            is_dropped = name == {"nli": NO_MAJORITY, "ner": LEFT_OUT}.get(recipe.task) and path[-2] == "map"
             if labels and name not in labels and not is_dropped:
                 close = difflib.get_close_matches(name, labels, n=1)
                 do = f"did you mean {close[0]}?" if close else "data.labels has " + ", ".join(labels)
@@ -149,7 +175,10 @@ def _metric(recipe: Recipe) -> Iterator[Finding]:
         return
     if metric not in known:
         several = " with several labels a sample" if recipe.data.multi_label else ""
-        yield Finding(about, f"{metric} is not a metric of task {recipe.task}{several}", "one of " + ", ".join(known))
+        what = f"{metric} is not a metric of task {recipe.task}{several}"
+        alone = recipe.task == "ner" and len(recipe.data.validation) == 1 and metric.endswith(METRICS_OF_CORPUS)
+        only = f", and {recipe.data.validation[0].corpus} is the only corpus of data.validation" if alone else ""
+        yield Finding((*about, ("data", "validation")), what + only, "one of " + ", ".join(known))
     elif best != mode:
         what = f"{mode} would keep the worst model: {metric} is better when {'smaller' if best == 'min' else 'larger'}"
         yield Finding((("evaluate", "mode"), *about), what, f"set evaluate.mode={best}")
@@ -161,3 +190,21 @@ def _offload(recipe: Recipe) -> Iterator[Finding]:
         about: tuple[KeyPath, ...] = (("distributed", "offload"), ("distributed", "strategy"))
         what = f"{recipe.distributed.offload} needs zero2 or zero3, but distributed.strategy is {strategy}"
         yield Finding(about, what, "set distributed.strategy=zero2, or distributed.offload=none")
+
+
+def _augmentation(recipe: Recipe) -> Iterator[Finding]:
+    augment, labels = recipe.data.augment, recipe.data.labels
+    if augment is None:
+        return
+    about: KeyPath = ("data", "augment")
+    if recipe.task != "ner":
+        yield Finding((about, ("task",)), f"exchanges mentions, but task {recipe.task} has none", "remove it")
+        return
+    if augment.map and augment.source == "corpus":
+        what = "names types of a file's names, but data.augment.source is corpus"
+        yield Finding(((*about, "map"), (*about, "source")), what, "remove it, or name a file")
+    for source, name in augment.map.items():
+        if labels and name not in labels:
+            close = difflib.get_close_matches(name, labels, n=1)
+            do = f"did you mean {close[0]}?" if close else "data.labels has " + ", ".join(labels)
+            yield Finding(((*about, "map", source), ("data", "labels")), f"{name} is not in data.labels", do)

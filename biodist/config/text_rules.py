@@ -12,7 +12,7 @@ from biodist.config.recipe import Columns, CorpusEntry, Recipe
 
 TABLES = ("tsv", "csv")
 FORMATS_OF_TASK = {
-    "ner": ("iob", "iob2", "iobes", "conll"),
+    "ner": ("iob", "iob2", "iobes", "conll", "brat", "pubtator", "bioc", "jsonl", "bigbio"),
     "nli": ("jsonl", *TABLES),
     "classification": ("jsonl", *TABLES, "pubmedqa"),
 }

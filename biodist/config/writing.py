@@ -6,6 +6,7 @@ import yaml
 
 from biodist.config.profile import Profile
 from biodist.config.recipe import Recipe, Section
+from biodist.config.sweep import Sweep
 
 UNSEEN_BREAKS = frozenset("\x85\u2028\u2029\ufeff")  # PyYAML writes them raw and reads them as line ends
 
@@ -18,6 +19,11 @@ def recipe_yaml(recipe: Recipe) -> str:
 def profile_yaml(profile: Profile) -> str:
     """Every key with its value, as `profile.yaml` of a submission. Loading it gives an equal profile."""
     return _yaml(profile)
+
+
+def sweep_yaml(sweep: Sweep) -> str:
+    """Every key with its value, as `sweep.yaml` of a sweep's folder. Loading it gives an equal sweep."""
+    return _yaml(sweep)
 
 
 def _yaml(section: Section) -> str:

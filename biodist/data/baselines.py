@@ -37,18 +37,48 @@ def read_sentences(path: Path) -> list[Sentence]:
     ]
 
 
-def dictionary_baseline(train: Sequence[Sentence], test: Sequence[Sentence]) -> EntityScore:
-    """Marks the longest match of a training name, from left to right, with the type it had most often in train.
+class Dictionary:
+    """The names of the training mentions, each with the type it had most often; of types equally frequent the
+    alphabetically first. Compares case-sensitively, token by token."""
 
-    Compares case-sensitively, token by token. Of types equally frequent the alphabetically first is taken.
-    """
-    types: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    def __init__(self) -> None:
+        self._types: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+        self._names: dict[tuple[str, ...], str] | None = None
+        self._longest = 0
+
+    def learn(self, name: Sequence[str], kind: str) -> None:
+        """One mention: its tokens and its type."""
+        self._types[tuple(name)][kind] += 1
+        self._names = None
+
+    def spans(self, tokens: Sequence[str]) -> list[Span]:
+        """The longest match at each place, from left to right."""
+        if self._names is None:
+            commonest = {
+                name: min(counts, key=lambda kind: (-counts[kind], kind)) for name, counts in self._types.items()
+            }
+            self._names, self._longest = commonest, max(map(len, commonest), default=0)
+        found: list[Span] = []
+        place = 0
+        while place < len(tokens):
+            for length in range(min(self._longest, len(tokens) - place), 0, -1):
+                kind = self._names.get(tuple(tokens[place : place + length]))
+                if kind is not None:
+                    found.append((place, place + length, kind))
+                    place += length
+                    break
+            else:
+                place += 1
+        return found
+
+
+def dictionary_baseline(train: Sequence[Sentence], test: Sequence[Sentence]) -> EntityScore:
+    """Marks what the `Dictionary` of the training mentions finds."""
+    dictionary = Dictionary()
     for sentence in train:
         for first, end, kind in _spans(sentence):
-            types[tuple(token for token, _ in sentence[first:end])][kind] += 1
-    names = {name: min(counts, key=lambda kind: (-counts[kind], kind)) for name, counts in types.items()}
-    longest = max(map(len, names), default=0)
-    return _score("dictionary", test, [_matched([token for token, _ in s], names, longest) for s in test])
+            dictionary.learn([token for token, _ in sentence[first:end]], kind)
+    return _score("dictionary", test, [_matched([token for token, _ in s], dictionary) for s in test])
 
 
 def linear_baseline(train: Sequence[Sentence], test: Sequence[Sentence]) -> EntityScore:
@@ -76,18 +106,10 @@ def _features(sentence: Sentence) -> list[dict[str, str]]:
     ]
 
 
-def _matched(tokens: list[str], names: dict[tuple[str, ...], str], longest: int) -> list[str]:
+def _matched(tokens: list[str], dictionary: Dictionary) -> list[str]:
     tags = ["O"] * len(tokens)
-    place = 0
-    while place < len(tokens):
-        for length in range(min(longest, len(tokens) - place), 0, -1):
-            kind = names.get(tuple(tokens[place : place + length]))
-            if kind is not None:
-                tags[place : place + length] = [f"B-{kind}", *[f"I-{kind}"] * (length - 1)]
-                place += length
-                break
-        else:
-            place += 1
+    for first, end, kind in dictionary.spans(tokens):
+        tags[first:end] = [f"B-{kind}", *[f"I-{kind}"] * (end - first - 1)]
     return tags
 
 

@@ -17,12 +17,15 @@ PRIVATE, SHARED = 0o700, 0o755
 
 
 class CacheSlot:
-    """``cache/<fingerprint>`` and what belongs to it. ``private`` folders are their owner's alone (0700)."""
+    """``cache/<name>`` and what belongs to it; the name says all that the index depends on.
 
-    def __init__(self, cache: Path, fingerprint: str, private: bool = False):
+    ``private`` folders are their owner's alone (0700).
+    """
+
+    def __init__(self, cache: Path, name: str, private: bool = False):
         self.cache = cache.expanduser().absolute()
-        self.fingerprint = fingerprint
-        self.folder = self.cache / fingerprint
+        self.name = name
+        self.folder = self.cache / name
         self._mode = PRIVATE if private else SHARED
         self._held = False
 
@@ -38,7 +41,7 @@ class CacheSlot:
         On a file system that knows no locks builders do not wait: each builds its own, the last one published stays.
         """
         self.cache.mkdir(mode=self._mode, parents=True, exist_ok=True)
-        with _lock_file(self.cache, self.fingerprint) as handle:
+        with _lock_file(self.cache, self.name) as handle:
             self._held = _flock(handle, fcntl.LOCK_EX)
             yield
 
@@ -47,7 +50,7 @@ class CacheSlot:
         """An empty folder to build in; gone afterwards unless published."""
         if self._held:
             self._sweep()
-        path = self.cache / f".{self.fingerprint}{STAGING}-{socket.gethostname()}-{os.getpid()}"
+        path = self.cache / f".{self.name}{STAGING}-{socket.gethostname()}-{os.getpid()}"
         path.mkdir(mode=self._mode)
         try:
             yield path
@@ -68,17 +71,17 @@ class CacheSlot:
     def _sweep(self) -> None:
         """Removes the staging folders of builders that died: a lock that can be had has no builder."""
         for path in self.cache.glob(f".*{STAGING}-*"):
-            fingerprint = path.name.removeprefix(".").partition(STAGING)[0]
-            if fingerprint == self.fingerprint:
+            name = path.name.removeprefix(".").partition(STAGING)[0]
+            if name == self.name:
                 shutil.rmtree(path)
                 continue
-            with _lock_file(self.cache, fingerprint) as handle:
+            with _lock_file(self.cache, name) as handle:
                 if _flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
                     shutil.rmtree(path, ignore_errors=True)
 
 
-def _lock_file(cache: Path, fingerprint: str) -> IO[bytes]:
-    return (cache / f".{fingerprint}{LOCK}").open("ab")
+def _lock_file(cache: Path, name: str) -> IO[bytes]:
+    return (cache / f".{name}{LOCK}").open("ab")
 
 
 def _flock(handle: IO[bytes], operation: int) -> bool:

@@ -7,14 +7,16 @@ import json
 from pathlib import Path
 from typing import cast
 
-from biodist.config.corpora import TEXT_TASKS, has_pairs
+from biodist.config.corpora import TEXT_TASKS, annotated_types, has_pairs, is_hub_id, views_of
 from biodist.config.recipe import CorpusEntry, Recipe
+from biodist.data.formats.source import ANNOTATED, DocumentSource, Hub
 from biodist.data.iob import Format, Source
+from biodist.data.sentences import RULES
 from biodist.data.tags import PREFIXES
 from biodist.data.texts import FORMATS, TextSource
 from biodist.errors import Problem, UserError
 
-VERSION = 1  # of what is stored; a change here makes every index anew
+VERSION = 1  # of these facts; a change here gives every corpus another order (`indexing.LAYOUT` does not)
 
 
 def split_entries(recipe: Recipe) -> dict[str, tuple[CorpusEntry, ...]]:
@@ -31,7 +33,7 @@ def tagged_source(recipe: Recipe, entry: CorpusEntry) -> Source:
         path=Path(entry.path).expanduser(),
         format=cast(Format, entry.format),
         corpus=entry.corpus,
-        declared=tuple(kind for kind in recipe.data.labels if entry.annotates is None or kind in entry.annotates),
+        declared=annotated_types(entry, recipe.data),
         rename=entry.map,
         repair=recipe.data.repair,
     )
@@ -53,6 +55,29 @@ def text_source(recipe: Recipe, entry: CorpusEntry) -> TextSource:
     )
 
 
+def document_source(recipe: Recipe, entry: CorpusEntry) -> DocumentSource:
+    """How a corpus of the recipe that marks characters is read. Raises UserError for a format that no reader knows."""
+    format = next((name for name in ANNOTATED if name == entry.format), None)
+    if format is None:
+        raise _no_reader(entry, (*PREFIXES, *ANNOTATED))
+    return DocumentSource(
+        path=Path(entry.path).expanduser(),
+        format=format,
+        corpus=entry.corpus,
+        declared=annotated_types(entry, recipe.data),
+        rename=entry.map,
+        overlaps=recipe.data.overlaps,
+        discontinuous=recipe.data.discontinuous,
+        fields=entry.fields,
+        hub=Hub(entry.subset, entry.part, entry.revision),
+    )
+
+
+def word_source(recipe: Recipe, entry: CorpusEntry) -> Source | DocumentSource:
+    """How a corpus of words is read: a tagged file, or one that marks characters."""
+    return tagged_source(recipe, entry) if entry.format in PREFIXES else document_source(recipe, entry)
+
+
 def _no_reader(entry: CorpusEntry, known: tuple[str, ...]) -> UserError:
     return UserError(Problem(entry.path, f"format {entry.format} has no reader", f"known: {', '.join(known)}"))
 
@@ -61,6 +86,26 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes. Raises OSError."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def source_digest(source: Source | TextSource | DocumentSource) -> str:
+    """SHA-256 of a corpus: of a file's bytes, of a folder's names and files, of the rows a hub gives.
+
+    Raises OSError, and UserError where a hub does not give the data set.
+    """
+    path = source.path
+    if isinstance(source, DocumentSource) and source.format == "bigbio" and is_hub_id(str(path)):
+        from biodist.data.formats.bigbio import rows_digest
+
+        return rows_digest(source)
+    if path.is_dir():
+        files = sorted(each for each in path.rglob("*") if each.is_file())
+    elif isinstance(source, DocumentSource) and source.format == "brat":
+        files = [path.with_suffix(".txt"), path.with_suffix(".ann")]
+    else:
+        return file_digest(path)
+    named = [(str(file.relative_to(path if path.is_dir() else path.parent)), file_digest(file)) for file in files]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
 
 def data_fingerprint(recipe: Recipe, tokenizer: str | None) -> str:
@@ -75,9 +120,9 @@ def data_fingerprint(recipe: Recipe, tokenizer: str | None) -> str:
     for split, entries in split_entries(recipe).items():
         digests[split] = []
         for entry in entries:
-            read = text_source(recipe, entry) if is_text else tagged_source(recipe, entry)
+            read = text_source(recipe, entry) if is_text else word_source(recipe, entry)
             try:
-                content = file_digest(read.path)
+                content = source_digest(read)
             except OSError as error:
                 reason = "cannot be read: " + (error.strerror or type(error).__name__)
                 problems.append(Problem(str(read.path), reason, f"check the path in data.{split} and its rights"))
@@ -89,7 +134,7 @@ def data_fingerprint(recipe: Recipe, tokenizer: str | None) -> str:
                     "format": read.format,
                     "declared": read.declared,
                     "map": dict(sorted(entry.map.items())),
-                    **({"columns": read.columns.model_dump()} if isinstance(read, TextSource) else {}),
+                    **_of_source(read),
                 }
             )
     if problems:
@@ -101,9 +146,42 @@ def data_fingerprint(recipe: Recipe, tokenizer: str | None) -> str:
         "tokenizer": tokenizer or {"vocab_size": scratch.vocab_size, "lower_case": scratch.lower_case},
         "labels": data.labels,
         "max_length": data.max_length,
-        **(_of_texts(recipe) if is_text else {"stride": data.stride, "repair": data.repair}),
+        **(_of_texts(recipe) if is_text else {"stride": data.stride, "repair": data.repair, **_of_merging(recipe)}),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _of_source(source: Source | TextSource | DocumentSource) -> dict[str, object]:
+    """What else the samples of a file depend on, by what it is."""
+    if isinstance(source, TextSource):
+        return {"columns": source.columns.model_dump()}
+    if isinstance(source, Source):
+        return {}
+    layer = {"overlaps": source.overlaps, "discontinuous": source.discontinuous}
+    return {**layer, "fields": source.fields.model_dump(), "part": source.hub.part, "sentences": RULES}
+
+
+def _of_merging(recipe: Recipe) -> dict[str, object]:
+    """What several corpora's samples depend on besides, where it is not as usual."""
+    data, facts = recipe.data, dict[str, object]()
+    if data.merge == "tagged" and len(views_of(recipe)) > 1:
+        facts["merge"] = data.merge
+    if data.leaks == "keep":
+        facts["leaks"] = data.leaks
+    if data.augment is not None:
+        facts["augment"] = {**data.augment.model_dump(), "source": _names_digest(data.augment.source)}
+    return facts
+
+
+def _names_digest(source: str) -> str:
+    """SHA-256 of the file of names; the training files are in the facts already."""
+    if source == "corpus":
+        return source
+    try:
+        return file_digest(Path(source).expanduser())
+    except OSError as error:
+        reason = "cannot be read: " + (error.strerror or type(error).__name__)
+        raise UserError(Problem(source, reason, "check the path in data.augment.source and its rights")) from error
 
 
 def _of_texts(recipe: Recipe) -> dict[str, object]:

@@ -1,24 +1,25 @@
 """From a recipe's corpora to its data index: read, checked, tokenised and counted once, then reused.
 
-The index lives in ``CACHE/<fingerprint>/``: ``index.json``, one Arrow file a split, ``digests.json`` and
-``tokenizer/``. It is built under a hidden name and renamed when whole: a folder of the fingerprint's name is complete.
+The index lives in ``CACHE/<fingerprint>-<layout>/``: ``index.json``, one Arrow file a split, ``digests.json`` and
+``tokenizer/``. It is built under a hidden name and renamed when whole: a folder of that name is complete.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from biodist.config.corpora import TEXT_TASKS
+from biodist.config.corpora import TEXT_TASKS, views_of
 from biodist.config.recipe import CorpusEntry, Recipe
 from biodist.data.cache import CacheSlot
 from biodist.data.class_places import ClassPlaces
 from biodist.data.fingerprint import data_fingerprint, file_digest, split_entries
 from biodist.data.samples import FileSamples, samples_of, training_texts
+from biodist.data.selection import TRAIN
 from biodist.data.store import SampleStore, StoreDamaged, StoreWriter, split_file
 from biodist.data.tokenizer import load_tokenizer, tokenizer_digest, train_wordpiece, write_tokenizer
 from biodist.errors import MachineCannot, Problem, UserError
@@ -26,6 +27,9 @@ from biodist.plan.index import DataIndex, SplitIndex
 
 Progress = Callable[[str, int], None]  # split, samples done
 
+# By file, added up for a split.
+COUNTED = ("repaired", "dropped", "undeclared", "leaked", "augmented", "overlapping", "discontinuous", "wordless")
+LAYOUT = 2  # of what is stored: a change here makes every index anew, and leaves the order of samples as it is
 INDEX, DIGESTS, TOKENIZER = "index.json", "digests.json", "tokenizer"
 
 
@@ -38,7 +42,8 @@ def build_index(recipe: Recipe, model_folder: Path | None, cache: Path, progress
     """
     tokenizer = load_tokenizer(model_folder, split_words=recipe.task not in TEXT_TASKS) if model_folder else None
     digest = tokenizer_digest(tokenizer) if tokenizer else None
-    slot = CacheSlot(cache, data_fingerprint(recipe, digest), private=recipe.data.sensitive)
+    fingerprint = data_fingerprint(recipe, digest)
+    slot = CacheSlot(cache, f"{fingerprint}-{LAYOUT}", private=recipe.data.sensitive)
     try:
         ready = _reusable(slot.folder)
         if ready is not None:
@@ -50,7 +55,7 @@ def build_index(recipe: Recipe, model_folder: Path | None, cache: Path, progress
                 slot.protect()
                 return ready
             with slot.staging() as staging:
-                _Build(recipe, model_folder, tokenizer, staging, progress).write(slot)
+                _Build(recipe, model_folder, tokenizer, staging, progress).write(slot, fingerprint)
         built = _reusable(slot.folder)
     except OSError as error:
         raise MachineCannot(
@@ -61,9 +66,13 @@ def build_index(recipe: Recipe, model_folder: Path | None, cache: Path, progress
     return built
 
 
-def index_notices(index: DataIndex) -> tuple[str, ...]:
-    """What a person should know of an index, though nothing is wrong: absent labels, what was mended or cut."""
+def index_notices(index: DataIndex, merge: str = "marginal") -> tuple[str, ...]:
+    """What a person should know of an index, though nothing is wrong: absent labels, what was mended, cut or left out,
+    and a scheme of merging (`data.merge`) that takes what a corpus does not annotate for absent."""
     notices = []
+    if merge == "naive" and len(index.views) > 1:
+        what = f"the corpora annotate {len(index.views)} different sets of types, and naive takes the others for absent"
+        notices.append(f"data.merge: {what}; marginal does not")
     for split, counted in index.splits.items():
         absent = [kind for kind, mentions in counted.types.items() if not mentions]
         if absent:
@@ -77,6 +86,19 @@ def index_notices(index: DataIndex) -> tuple[str, ...]:
             notices.append(f"data.{split}: {counted.dropped:,} pairs without a majority label dropped")
         if counted.undeclared:
             notices.append(f"data.{split}: {counted.undeclared:,} MeSH terms outside data.labels passed over")
+        if counted.overlapping:
+            what = f"{counted.overlapping:,} mentions of {split} that overlap a longer one left out"
+            notices.append(f"data.overlaps: {what}")
+        if counted.discontinuous:
+            what = f"{counted.discontinuous:,} mentions of {split} with gaps stretched over them, or left out"
+            notices.append(f"data.discontinuous: {what}")
+        if counted.wordless:
+            notices.append(f"data.{split}: {counted.wordless:,} mentions without a letter, digit or sign left out")
+        if counted.leaked:
+            what = f"{counted.leaked:,} sentences of {split} are in validation or test too, and are not trained on"
+            notices.append(f"data.leaks: {what}")
+        if counted.augmented:
+            notices.append(f"data.augment: {counted.augmented:,} copies with exchanged mentions added to {split}")
     return tuple(notices)
 
 
@@ -93,24 +115,31 @@ class _Build:
     ):
         self._recipe, self._model_folder, self._staging = recipe, model_folder, staging
         self._progress = progress or (lambda split, samples: None)
-        self._problems: list[Problem] = []
+        self._problems: defaultdict[str, list[Problem]] = defaultdict(list)  # by split
         self._tokenizer = tokenizer or self._trained_tokenizer()
         self._samples = samples_of(recipe, self._tokenizer)
         self._classes = ClassPlaces(recipe)
 
-    def write(self, slot: CacheSlot) -> None:
+    def write(self, slot: CacheSlot, fingerprint: str) -> None:
         """Writes all files, the index last, and publishes them. Raises UserError with every problem of every file."""
-        splits = {split: self._split(split, entries) for split, entries in split_entries(self._recipe).items()}
-        self._problems += self._classes.problems()
-        if self._problems:
-            raise UserError(self._problems)
+        corpora = split_entries(self._recipe)
+        held_out_first = sorted(corpora, key=lambda split: split == TRAIN)
+        found = {split: self._split(split, corpora[split]) for split in held_out_first}
+        problems = [problem for split in corpora for problem in self._problems[split]] + self._classes.problems()
+        if problems:
+            raise UserError(problems)
+        splits = {split: found[split] for split in corpora}
+        if not splits[TRAIN].samples:
+            what = "every sentence is in data.validation or data.test as well, and left out (data.leaks)"
+            raise UserError(Problem("data.train", what, "train on other files, or set data.leaks=keep"))
         write_tokenizer(self._tokenizer, self._staging / TOKENIZER, self._model_folder)
         index = DataIndex(
-            fingerprint=slot.fingerprint,
+            fingerprint=fingerprint,
             store=str(slot.folder),
             tokenizer=str(slot.folder / TOKENIZER),
             labels=self._samples.labels,
             vocab_size=self._tokenizer.get_vocab_size(with_added_tokens=True),
+            views=views_of(self._recipe),
             splits=splits,
         )
         (self._staging / INDEX).write_text(index.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -124,17 +153,16 @@ class _Build:
     def _split(self, split: str, entries: Sequence[CorpusEntry]) -> SplitIndex:
         types: Counter[str] = Counter(dict.fromkeys(self._recipe.data.labels, 0))
         ordinals: Counter[str] = Counter()
-        truncated = repaired = dropped = undeclared = 0
+        totals: Counter[str] = Counter()
+        truncated = 0
         with StoreWriter(split_file(self._staging, split)) as writer:
             for entry in entries:
-                file = self._samples.file(entry)
+                file = self._samples.file(entry, split)
                 truncated += self._encode(split, file, writer, ordinals)
                 counts = file.counts
                 self._classes.add(split, entry, counts)
                 types.update(counts.types)
-                repaired += counts.repaired
-                dropped += counts.dropped
-                undeclared += counts.undeclared
+                totals.update({name: getattr(counts, name) for name in COUNTED})
         stored = SampleStore(split_file(self._staging, split))
         return SplitIndex(
             samples=stored.samples,
@@ -143,10 +171,8 @@ class _Build:
             targets=int(stored.targets.sum()),
             lengths=dict(sorted(Counter(stored.lengths.tolist()).items())),
             types=dict(types),
-            repaired=repaired,
             truncated=truncated,
-            dropped=dropped,
-            undeclared=undeclared,
+            **totals,
         )
 
     def _encode(self, split: str, file: FileSamples, writer: StoreWriter, ordinals: Counter[str]) -> int:
@@ -160,7 +186,7 @@ class _Build:
                     truncated += sample.truncated
                 self._progress(split, ordinals.total())
         except UserError as error:
-            self._problems.extend(error.problems)
+            self._problems[split].extend(error.problems)
         return truncated
 
 

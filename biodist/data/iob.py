@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
-from biodist.data.records import Record
-from biodist.data.tags import PREFIXES, Mentions, Tag, iob2_mentions, iobes_mentions, parse_tag
-from biodist.data.text_file import FileProblems, LineShape, nearest_declared, numbered_lines
+from biodist.data.records import LayerCounts, Record
+from biodist.data.tags import OUTSIDE, PREFIXES, Mentions, Tag, iob2_mentions, iobes_mentions, parse_tag
+from biodist.data.text_file import FileProblems, LineShape, nearest_declared, numbered_blocks
 
 Format = Literal["iob", "iob2", "iobes", "conll"]
 
@@ -56,6 +56,7 @@ class ReadReport:
     repaired: int
     longest: int  # tokens of the longest sentence
     longest_line: int  # where it begins; 0 in a file without sentences
+    left_out: int = 0  # mentions of types renamed to O
 
 
 class Reading:
@@ -73,6 +74,16 @@ class Reading:
     def report(self) -> ReadReport:
         """Counts of what was read so far; of the whole file once the iteration has ended."""
         return self._pass.report
+
+    @property
+    def layer(self) -> LayerCounts:
+        """What making one layer of the file's mentions cost: nothing, tags are one layer."""
+        return LayerCounts()
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether a -DOCSTART- line was met so far."""
+        return self._pass.has_documents
 
     def __iter__(self) -> Iterator[Record]:
         self._pass = _Pass(self.source)
@@ -93,9 +104,11 @@ class _Pass:
         self._words: list[str] = []
         self._sequence: list[Tag] = []
         self._lines: list[int] = []
+        self._marks = (" ", "\r", "-DOCSTART-", *("#" for _ in range(source.format == "conll")))  # see what they may be
+        self._leaves_out = OUTSIDE[0] in source.rename.values()
         self._began = 0  # line on which the open sentence began; 0 outside
         self._mentions: Counter[str] = Counter()
-        self._sentences = self._tokens = self._broken = self._longest = self._longest_line = 0
+        self._sentences = self._tokens = self._broken = self._left_out = self._longest = self._longest_line = 0
 
     @property
     def report(self) -> ReadReport:
@@ -103,20 +116,50 @@ class _Pass:
         mentions = dict(sorted(self._mentions.items()))
         documents = max(self._documents, 1 if self._sentences else 0)
         counts = (self._sentences, self._tokens, documents, mentions, self._broken, repaired)
-        return ReadReport(*counts, self._longest, self._longest_line)
+        return ReadReport(*counts, self._longest, self._longest_line, self._left_out)
+
+    @property
+    def has_documents(self) -> bool:
+        return self._documents > 0
 
     def records(self) -> Iterator[Record]:
-        for number, text in numbered_lines(self.source.path, SHAPE, self._problems):
-            if self._continues(number, text):
-                continue
-            yield from self._close()
-            self._start_document(text)
+        for first, lines in numbered_blocks(self.source.path, SHAPE, self._problems):
+            at = 0
+            while at < len(lines):
+                sentence = self._regular_sentence(first + at, lines, at)
+                at += sentence or 1
+                if not sentence and self._continues(first + at - 1, lines[at - 1]):
+                    continue
+                yield from self._close()
+                if not sentence:
+                    self._start_document(lines[at - 1])
         yield from self._close()
         if not self._problems and not self._sentences:
             self._problems.note(0, "holds no sentence", "give a file of tokens and tags")
         self._problems.raise_any()
 
     # --- lines -------------------------------------------------------------------------------------------------
+
+    def _regular_sentence(self, number: int, lines: list[str], at: int) -> int:
+        """Takes in a whole sentence at once, from line ``at`` on, and says of how many lines; 0 where anything in it
+        asks for a closer look, line by line: that reads everything, this only what most files are made of."""
+        if self._began or not self._columns or not lines[at]:
+            return 0
+        try:
+            end = lines.index("", at)
+        except ValueError:
+            return 0
+        rows = [line.split("\t") for line in lines[at:end]]
+        words, tags = [row[0] for row in rows], [self._tags.get(row[-1]) for row in rows]
+        letters = "".join(words)
+        if None in tags or "" in words or {*map(len, rows)} != {self._columns}:
+            return 0
+        if any(mark in letters for mark in self._marks) or (self._leaves_out and any(tag is OUTSIDE for tag in tags)):
+            return 0
+        self._words, self._sequence, self._began = words, cast(list[Tag], tags), number
+        self._lines = list(range(number, number + len(rows)))
+        self._tokens += len(rows)
+        return len(rows)
 
     def _continues(self, number: int, text: str) -> bool:
         """Takes one line in; False where it ends a sentence or a document."""
@@ -168,6 +211,8 @@ class _Pass:
         tag = self._tags.get(text) or self._tag(number, column, text)
         if tag is None:
             return
+        if tag is OUTSIDE:  # renamed: an O of the file is a tuple of its own
+            self._left_out += text[0] in "BS"
         self._words.append(word)
         self._sequence.append(tag)
         self._lines.append(number)
@@ -182,6 +227,8 @@ class _Pass:
             return None
         prefix, kind = tag
         kind = self.source.rename.get(kind, kind)
+        if kind == OUTSIDE[0]:
+            return self._tags.setdefault(text, OUTSIDE)
         declared = self.source.declared
         if kind and declared is not None and kind not in declared:
             self._note_undeclared(number, column, kind, declared)

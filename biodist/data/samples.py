@@ -8,15 +8,19 @@ from typing import Protocol
 
 from tokenizers import Tokenizer
 
-from biodist.config.corpora import TEXT_TASKS, has_pairs
+from biodist.config.corpora import TEXT_TASKS, has_pairs, views_of
 from biodist.config.recipe import CorpusEntry, Recipe
-from biodist.data.fingerprint import tagged_source, text_source
+from biodist.data.fingerprint import text_source, word_source
+from biodist.data.formats.source import DocumentSource
 from biodist.data.iob import Reading
 from biodist.data.records import Record, TextRecord
+from biodist.data.selection import TRAIN, Selection
+from biodist.data.sentence_reading import SentenceReading
 from biodist.data.tags import iob2_labels
 from biodist.data.text_file import FileProblems
 from biodist.data.text_windows import NothingLeft, TextFrame
 from biodist.data.texts import TextReading
+from biodist.data.views import marker_words, view_of
 from biodist.data.windows import Window, WordPieces, make_windows
 from biodist.errors import Problem, UserError
 
@@ -43,6 +47,11 @@ class FileCounts:
     repaired: int = 0
     dropped: int = 0
     undeclared: int = 0
+    leaked: int = 0
+    augmented: int = 0
+    overlapping: int = 0
+    discontinuous: int = 0
+    wordless: int = 0
 
 
 class FileSamples(Protocol):
@@ -58,11 +67,15 @@ class FileSamples(Protocol):
 
 
 class Samples(Protocol):
-    """The samples of a recipe. ``labels`` are what the classifier's outputs mean, in order."""
+    """The samples of a recipe. ``labels`` are what the classifier's outputs mean, in order.
+
+    The files of validation and test are gone through before those of training are: what they hold may be left out
+    there.
+    """
 
     labels: tuple[str, ...]
 
-    def file(self, entry: CorpusEntry) -> FileSamples: ...
+    def file(self, entry: CorpusEntry, split: str) -> FileSamples: ...
 
 
 def samples_of(recipe: Recipe, tokenizer: Tokenizer) -> Samples:
@@ -71,7 +84,12 @@ def samples_of(recipe: Recipe, tokenizer: Tokenizer) -> Samples:
 
 
 def training_texts(recipe: Recipe) -> Iterator[str]:
-    """The words of the training files, for a vocabulary made from them. Broken files are passed over."""
+    """The words of the training files, for a vocabulary made from them, and those of markers (`data.merge: tagged`).
+
+    Broken files are passed over.
+    """
+    if recipe.data.merge == "tagged" and len(views_of(recipe)) > 1:
+        yield from marker_words(recipe.data.labels)
     for entry in recipe.data.train:
         try:
             if recipe.task in TEXT_TASKS:
@@ -79,10 +97,19 @@ def training_texts(recipe: Recipe) -> Iterator[str]:
                     for text in text_record.texts:
                         yield from text.split()
             else:
-                for record in Reading(tagged_source(recipe, entry)):
+                for record in word_reading(recipe, entry):
                     yield from record.tokens
         except UserError:
             continue  # reported when the file is read for its samples
+
+
+WordReading = Reading | SentenceReading
+
+
+def word_reading(recipe: Recipe, entry: CorpusEntry) -> WordReading:
+    """The sentences of a file of the recipe, whatever marks its mentions: tags, or characters."""
+    source = word_source(recipe, entry)
+    return SentenceReading(source) if isinstance(source, DocumentSource) else Reading(source)
 
 
 class WordSamples:
@@ -95,23 +122,42 @@ class WordSamples:
         self.pieces = WordPieces(tokenizer)
         if recipe.data.max_length - len(self.pieces.prefix) - len(self.pieces.suffix) < 1:
             raise UserError(Problem("data.max_length", "leaves no room beside the special tokens", "raise it"))
+        self.views = views_of(recipe)
+        self.selection = Selection(recipe, self.reading)
 
-    def file(self, entry: CorpusEntry) -> FileSamples:
-        return _WordFile(self, entry)
+    def reading(self, entry: CorpusEntry) -> WordReading:
+        """The sentences of a file."""
+        return word_reading(self.recipe, entry)
+
+    def file(self, entry: CorpusEntry, split: str) -> FileSamples:
+        return _WordFile(self, entry, split)
 
 
 class _WordFile:
-    def __init__(self, samples: WordSamples, entry: CorpusEntry):
+    def __init__(self, samples: WordSamples, entry: CorpusEntry, split: str):
         self._samples = samples
-        self._reading = Reading(tagged_source(samples.recipe, entry))
+        self._reading = samples.reading(entry)
+        self._selected = samples.selection.of(entry, split, self._reading)
+        self._view = view_of(entry, samples.recipe.data, samples.views, samples.pieces, split == TRAIN)
 
     @property
     def counts(self) -> FileCounts:
-        return FileCounts(self._reading.report.mentions, repaired=self._reading.report.repaired)
+        report, selected = self._reading.report, self._selected
+        types = {kind: count - selected.mentions[kind] for kind, count in report.mentions.items()}
+        layer = self._reading.layer
+        return FileCounts(
+            types,
+            repaired=report.repaired,
+            leaked=selected.leaked,
+            augmented=selected.augmented,
+            overlapping=layer.overlapping,
+            discontinuous=layer.discontinuous,
+            wordless=layer.wordless,
+        )
 
     def __iter__(self) -> Iterator[list[Sample]]:
         chunk: list[Record] = []
-        for record in self._reading:
+        for record in self._selected:
             chunk.append(record)
             if len(chunk) == CHUNK_RECORDS:
                 yield self._made(chunk)
@@ -119,12 +165,12 @@ class _WordFile:
         yield self._made(chunk)
 
     def _made(self, records: list[Record]) -> list[Sample]:
-        pieces, data = self._samples.pieces, self._samples.recipe.data
+        pieces, data, view = self._samples.pieces, self._samples.recipe.data, self._view
         pieces.learn(word for record in records for word in record.tokens)
         made = []
         for record in records:
             gold = gold_labels(record, self._samples.label_ids)
-            windows = make_windows(record.tokens, gold, pieces, data.max_length, data.stride)
+            windows = make_windows(record.tokens, view.coded(gold), pieces, data.max_length, data.stride, view.marker)
             made.append(Sample(record.corpus, gold, windows))
         return made
 
@@ -150,7 +196,7 @@ class TextSamples:
         stride = 0 if self.are_pairs else data.stride
         self.frame = TextFrame(tokenizer, data.max_length, stride, data.max_windows, data.truncate)
 
-    def file(self, entry: CorpusEntry) -> FileSamples:
+    def file(self, entry: CorpusEntry, split: str) -> FileSamples:
         return _TextFile(self, entry)
 
 

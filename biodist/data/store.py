@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from biodist.data.windows import Window
@@ -128,8 +129,8 @@ class SampleStore:
 
     ``first_window[s]`` to ``first_window[s + 1]`` are the windows of sample s, ``sample_of`` leads back; ``lengths``
     are tokens, ``targets`` owned words and ``seconds`` the beginnings of second texts by window, ``words`` gold labels
-    by sample. Of samples labelled as a whole ``targets`` is 1 in their first window, 0 in the others. Arrays are
-    read-only.
+    by sample. ``corpora`` are the samples of each corpus, in order. Of samples labelled as a whole ``targets`` is 1 in
+    their first window, 0 in the others. Arrays are read-only.
     """
 
     def __init__(self, path: Path):
@@ -154,6 +155,7 @@ class SampleStore:
         self.seconds: NDArray[np.int32] = _stacked([_values(batch.column("seconds")) for batch in batches], np.int32)
         self.words: NDArray[np.int32] = _stacked([_list_sizes(batch.column("gold")) for batch in batches], np.int32)
         self._first_sample = np.cumsum([0, *(batch.num_rows for batch in batches)])
+        self.corpora = _corpora([batch.column("corpus") for batch in batches])
         # Tokens of a window are found by where it begins within its own record batch.
         ends = np.concatenate(([0], np.cumsum(self.lengths, dtype=np.int64)))
         first = self.first_window[self._first_sample]  # window of each batch, and the end
@@ -182,6 +184,9 @@ class SampleStore:
             array[: part.windows] for array in (self.sample_of, self.lengths, self.targets, self.seconds)
         )
         part.words = self.words[: part.samples]
+        part.corpora = {
+            name: range(min(own.start, part.samples), min(own.stop, part.samples)) for name, own in self.corpora.items()
+        }
         return part
 
     def window(self, number: int) -> Window:
@@ -211,6 +216,16 @@ def _chunk(batch: pa.RecordBatch) -> _Tokens:
     offsets = gold.offsets.to_numpy(zero_copy_only=True)
     ordinals = batch.column("ordinal").to_numpy(zero_copy_only=True)
     return _Tokens(ids, labels, words, _values(gold), offsets, batch.column("corpus"), ordinals)
+
+
+def _corpora(columns: list[pa.Array]) -> dict[str, range]:
+    """The samples of each corpus: a file's samples are written next to each other."""
+    counts: dict[str, int] = {}
+    for column in columns:
+        for each in pc.value_counts(column):
+            counts[each["values"].as_py()] = counts.get(each["values"].as_py(), 0) + each["counts"].as_py()
+    ends = np.cumsum([0, *counts.values()]).tolist()
+    return {name: range(first, end) for name, first, end in zip(counts, ends, ends[1:], strict=False)}
 
 
 def _values(column: pa.ListArray) -> NDArray[Any]:

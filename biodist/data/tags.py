@@ -47,6 +47,8 @@ def parse_tag(text: str, prefixes: str) -> Tag | None:
 def iob2_mentions(tags: Sequence[Tag]) -> Mentions:
     """Mentions of an IOB2 sentence: B- begins, I- continues a mention of its own type."""
     found = Mentions()
+    if tags.count(OUTSIDE) == len(tags):
+        return found
     start, kind = -1, ""
     for token, (prefix, tag_kind) in enumerate(tags):
         if prefix == "I" and kind == tag_kind:

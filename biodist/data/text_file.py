@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 from biodist.errors import Problem, UserError
 
 PROBLEMS_LISTED = 50  # a file; the rest is counted
+BLOCK_BYTES = 1 << 16  # read at once; lines are far shorter
 BOM = b"\xef\xbb\xbf"
 BOMS_OF_OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -22,6 +24,7 @@ class _Undeclared:
     line: int
     what: str
     do: str
+    path: Path | None = None
     lines: int = 1
 
 
@@ -30,42 +33,42 @@ class FileProblems:
 
     def __init__(self, path: Path):
         self._path = path
-        self._noted: list[tuple[int, Problem]] = []
+        self._noted: list[tuple[str, int, Problem]] = []
         self._undeclared: dict[str, _Undeclared] = {}
         self._undecodable = self._unlisted = 0
 
     def __bool__(self) -> bool:
         return bool(self._noted or self._undeclared)
 
-    def note(self, line: int, what: str, do: str = "") -> None:
-        """One problem; line 0 is the file as a whole."""
+    def note(self, line: int, what: str, do: str = "", path: Path | None = None) -> None:
+        """One problem; line 0 is the file as a whole. ``path`` is the file where the corpus is a folder of them."""
         if len(self._noted) >= PROBLEMS_LISTED:
             self._unlisted += 1
             return
-        where = f"{self._path}:{line}" if line else str(self._path)
-        self._noted.append((line, Problem(where, what, do)))
+        file = str(path or self._path)
+        self._noted.append((file, line, Problem(f"{file}:{line}" if line else file, what, do)))
 
-    def note_undeclared(self, label: str, line: int, what: str, do: str) -> None:
+    def note_undeclared(self, label: str, line: int, what: str, do: str, path: Path | None = None) -> None:
         """One problem a label, with its first line, not one for each of its thousand occurrences."""
         if label in self._undeclared:
             self._undeclared[label].lines += 1
         elif len(self._undeclared) < PROBLEMS_LISTED:
-            self._undeclared[label] = _Undeclared(line, what, do)
+            self._undeclared[label] = _Undeclared(line, what, do, path)
         else:
             self._unlisted += 1
 
-    def note_undecodable(self, line: int, byte: int) -> None:
+    def note_undecodable(self, line: int, byte: int, path: Path | None = None) -> None:
         """The first line that is not UTF-8 is a problem of its own; the others are counted."""
         if not self._undecodable:
-            self.note(line, f"is not UTF-8 from byte {byte} of the line on", "convert it to UTF-8")
+            self.note(line, f"is not UTF-8 from byte {byte} of the line on", "convert it to UTF-8", path)
         self._undecodable += 1
 
     def raise_any(self) -> None:
         """Raises UserError with every problem, in the order of the lines, if there is one."""
         for found in self._undeclared.values():
             more = f", here and on {found.lines - 1:,} more lines" if found.lines > 1 else ""
-            self.note(found.line, found.what + more, found.do)
-        problems = [problem for _, problem in sorted(self._noted, key=lambda noted: noted[0])]
+            self.note(found.line, found.what + more, found.do, found.path)
+        problems = [problem for *_, problem in sorted(self._noted, key=lambda noted: noted[:2])]
         if self._undecodable > 1:
             problems.append(Problem(str(self._path), f"has {self._undecodable:,} lines that are not UTF-8"))
         if self._unlisted:
@@ -89,37 +92,81 @@ def numbered_lines(path: Path, shape: LineShape, problems: FileProblems) -> Iter
     Ends early, with one problem, where the file is no text or cannot be read. Bytes that are not UTF-8 become
     replacement characters and a problem.
     """
+    for first, lines in numbered_blocks(path, shape, problems):
+        yield from enumerate(lines, start=first)
+
+
+def numbered_blocks(path: Path, shape: LineShape, problems: FileProblems) -> Iterator[tuple[int, list[str]]]:
+    """The same in blocks of lines, each with the number of its first."""
+    first = 1
     try:
         with path.open("rb") as handle:
-            for number, raw in enumerate(iter(partial(handle.readline, shape.longest_bytes + 1), b""), start=1):
-                if _is_unreadable(number, raw, shape, problems):
+            while raw := handle.read(BLOCK_BYTES):
+                raw += b"" if raw.endswith(b"\n") else handle.readline(shape.longest_bytes + 1)
+                block = _Block(path, first, raw, shape, problems)
+                lines = block.lines()
+                if lines:
+                    yield first, lines
+                if block.unreadable:
                     return
-                yield number, _decoded(number, raw, problems)
+                first += len(lines)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        problems.note(0, f"cannot be read: {reason}", "check the path and its rights")
+        problems.note(0, f"cannot be read: {reason}", "check the path and its rights", path)
 
 
-def _is_unreadable(number: int, raw: bytes, shape: LineShape, problems: FileProblems) -> bool:
+class _Block:
+    """Some whole lines of a file, as bytes."""
+
+    def __init__(self, path: Path, first: int, raw: bytes, shape: LineShape, problems: FileProblems):
+        self._path, self._first, self._raw, self._shape, self._problems = path, first, raw, shape, problems
+        self.unreadable = False  # known once `lines` was called
+
+    def lines(self) -> list[str]:
+        """All of them; those before the first that is no text."""
+        raw = self._raw.removeprefix(BOM) if self._first == 1 else self._raw
+        regular = b"\0" not in raw and len(raw) <= self._shape.longest_bytes
+        if not regular or (self._first == 1 and raw.startswith(BOMS_OF_OTHER_ENCODINGS)):
+            return list(self._one_by_one())
+        try:
+            lines = raw.decode("utf-8").split("\n")
+        except UnicodeDecodeError:
+            return list(self._one_by_one())
+        if raw.endswith(b"\n"):
+            lines.pop()
+        return [line.rstrip("\r") for line in lines] if b"\r" in raw else lines
+
+    def _one_by_one(self) -> Iterator[str]:
+        """The same for bytes with something wrong in them: each problem has its line."""
+        handle = io.BytesIO(self._raw)
+        lines = iter(partial(handle.readline, self._shape.longest_bytes + 1), b"")
+        for number, raw in enumerate(lines, start=self._first):
+            self.unreadable = _is_unreadable(self._path, number, raw, self._shape, self._problems)
+            if self.unreadable:
+                return
+            yield _decoded(self._path, number, raw, self._problems)
+
+
+def _is_unreadable(path: Path, number: int, raw: bytes, shape: LineShape, problems: FileProblems) -> bool:
     """Whether the file is no text at all: one problem, and the rest is not worth reading."""
     if number == 1 and raw.startswith(BOMS_OF_OTHER_ENCODINGS):
-        problems.note(number, "is UTF-16, not UTF-8", "convert it to UTF-8")
+        problems.note(number, "is UTF-16, not UTF-8", "convert it to UTF-8", path)
     elif b"\0" in raw:
-        problems.note(number, "is binary (a zero byte)", f"give a text file of {shape.file}")
+        problems.note(number, "is binary (a zero byte)", f"give a text file of {shape.file}", path)
     elif len(raw) > shape.longest_bytes:
-        problems.note(number, f"line longer than {shape.longest_bytes:,} bytes", shape.line)
+        problems.note(number, f"line longer than {shape.longest_bytes:,} bytes", shape.line, path)
     else:
         return False
     return True
 
 
-def _decoded(number: int, raw: bytes, problems: FileProblems) -> str:
+def _decoded(path: Path, number: int, raw: bytes, problems: FileProblems) -> str:
     if number == 1:
         raw = raw.removeprefix(BOM)
     try:
         return raw.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        problems.note_undecodable(number, error.start + 1)
+        problems.note_undecodable(number, error.start + 1, path)
         return raw.decode("utf-8", errors="replace").rstrip("\r\n")
 
 

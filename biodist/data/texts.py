@@ -190,7 +190,7 @@ class _Pass:
         elif not text.strip():
             self._empty += 1
             self._problems.note(row.line, f"{where}: is empty", "fill in the text, or remove the sample")
-        elif not _is_whole(text):
+        elif not is_whole(text):
             self._problems.note(row.line, f"{where}: holds half a character (a lone surrogate)", "write it whole")
         else:
             return text
@@ -258,7 +258,7 @@ def _kind(value: object) -> str:
     return KINDS.get(type(value), "null")
 
 
-def _is_whole(text: str) -> bool:
+def is_whole(text: str) -> bool:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

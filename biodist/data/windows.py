@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 IGNORED = -100  # the label of a position that counts in no loss
 NO_WORD = -1
+MOST_KNOWN = 1 << 18  # words kept with their pieces: some 80 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +61,29 @@ class WordPieces:
         self._unknown = _unknown_id(tokenizer)
 
     def learn(self, words: Iterable[str]) -> None:
-        """Tokenises the words not met before, all in one call (which uses every core)."""
-        fresh = list({word: None for word in words if word not in self._known})
+        """Tokenises the words not met before, all in one call (which uses every core).
+
+        Words of earlier calls are forgotten where there would be too many: memory does not grow with the corpus.
+        """
+        wanted = dict.fromkeys(words)
+        fresh = [word for word in wanted if word not in self._known]
+        if len(self._known) + len(fresh) > MOST_KNOWN:
+            self._known.clear()
+            fresh = list(wanted)
         encodings = self._tokenizer.encode_batch(
             [[word] for word in fresh], is_pretokenized=True, add_special_tokens=False
         )
         for word, encoding in zip(fresh, encodings, strict=True):
             # A word of which the normaliser leaves nothing (a control character) still has a label and a prediction.
             self._known[word] = tuple(encoding.ids) or (self._unknown,)
+
+    def of(self, words: Sequence[str]) -> list[tuple[int, ...]]:
+        """The pieces of each word."""
+        try:
+            return [self._known[word] for word in words]
+        except KeyError:
+            self.learn(words)
+            return [self._known[word] for word in words]
 
     def __getitem__(self, word: str) -> tuple[int, ...]:
         if word not in self._known:
@@ -114,28 +130,43 @@ def _own(ends: Sequence[int], bounds: Sequence[tuple[int, int]]) -> list[Span]:
 
 
 def make_windows(
-    words: Sequence[str], labels: Sequence[int], pieces: WordPieces, max_length: int, stride: int
+    words: Sequence[str],
+    labels: Sequence[int],
+    pieces: WordPieces,
+    max_length: int,
+    stride: int,
+    marker: tuple[int, ...] = (),
 ) -> list[Window]:
     """The windows of one sample, in order: at most ``max_length`` tokens each, special tokens included.
 
-    A single word longer than a whole window is cut to it: its first piece, label and prediction stay.
-    Raises ValueError where the special tokens alone fill ``max_length``.
+    Each begins with the pieces of ``marker``, behind the special tokens; they carry no label. A single word longer than
+    a whole window is cut to it: its first piece, label and prediction stay.
+    Raises ValueError where the special tokens and the marker alone fill ``max_length``.
     """
-    room = max_length - len(pieces.prefix) - len(pieces.suffix)
+    opening = (*pieces.prefix, *marker)
+    room = max_length - len(opening) - len(pieces.suffix)
     if room < 1:
         raise ValueError(f"max_length {max_length} leaves no room beside the special tokens")
-    ids = [pieces[word][:room] for word in words]
-    return [_window(span, ids, labels, pieces) for span in cut([len(word) for word in ids], room, stride)]
+    ids = pieces.of(words)
+    sizes = [len(word) for word in ids]
+    if max(sizes, default=0) > room:
+        ids = [word[:room] for word in ids]
+        sizes = [len(word) for word in ids]
+    spans = cut(sizes, room, stride) if sum(sizes) > room else [Span(0, len(ids), 0, len(ids))] * bool(ids)
+    return [_window(span, ids, labels, opening, pieces.suffix) for span in spans]
 
 
-def _window(span: Span, ids: Sequence[tuple[int, ...]], labels: Sequence[int], pieces: WordPieces) -> Window:
-    tokens: list[int] = list(pieces.prefix)
-    places = []
-    for word in range(span.start, span.end):
-        if span.owned_start <= word < span.owned_end:
-            places.append(len(tokens))
-        tokens.extend(ids[word])
-    tokens.extend(pieces.suffix)
+def _window(
+    span: Span,
+    ids: Sequence[tuple[int, ...]],
+    labels: Sequence[int],
+    opening: Sequence[int],
+    suffix: Sequence[int],
+) -> Window:
+    inside = ids[span.start : span.end]
+    tokens = [*opening, *chain.from_iterable(inside), *suffix]
+    firsts = list(accumulate(map(len, inside), initial=len(opening)))  # of each word, and the end
+    places = firsts[span.owned_start - span.start : span.owned_end - span.start]
     marked_labels = np.full(len(tokens), IGNORED, dtype=np.int16)
     marked_words = np.full(len(tokens), NO_WORD, dtype=np.int32)
     marked_labels[places] = labels[span.owned_start : span.owned_end]

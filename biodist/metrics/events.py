@@ -41,7 +41,7 @@ class ScalarsEvent:
     """Scores of a split after `step`: `{"f1": 0.9, "types": {"Disease": {"f1": 0.9}}}`; `time` is UNIX seconds.
 
     Scores of classes hold `classes` in the place of `types`, and, of one class a sample, `confusion` (rows gold,
-    columns predicted).
+    columns predicted). Scores over several corpora hold `corpora`: the same for each.
     """
 
     step: int

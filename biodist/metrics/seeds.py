@@ -161,6 +161,8 @@ def _scores(metrics: Mapping[str, Any]) -> Iterator[_Score]:
         for section in _BY_LABEL:
             for label, of_label in scores.get(section, {}).items():
                 yield from (_Score(split, name, label, value) for name, value in _numbers(of_label))
+        for corpus, of_corpus in scores.get("corpora", {}).items():
+            yield from (_Score(split, f"{corpus}.{name}", None, value) for name, value in _numbers(of_corpus))
 
 
 def _numbers(scores: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 TRAIN = "train"
-NESTED = ("types", "classes", "confusion")  # of scores: by entity type, by class, gold against predicted
+NESTED = ("types", "classes", "confusion", "corpora")  # of scores: by type, by class, gold against predicted, by corpus
 TIME_FIELDS = ("seconds", "tokens_per_second")  # of metrics.jsonl: all that may differ between two equal runs
 
 
@@ -162,7 +162,8 @@ def flat_scores(values: Mapping[str, Any]) -> dict[str, float]:
     """Scores by name: `{"f1": 0.9, "types": {"Disease": {"f1": 0.8}}}` becomes `{"f1": 0.9, "f1/Disease": 0.8}`.
 
     `classes` nests as `types` does; `confusion[gold][predicted]` becomes `confusion/GOLD/PREDICTED`, by the names of
-    the classes. Strings are numbers that JSON cannot hold ("nan", "inf"); raises ValueError for any other.
+    the classes; `corpora: {"ncbi": {"f1": 0.9}}` becomes `ncbi.f1`, a corpus's own types left out. Strings are numbers
+    that JSON cannot hold ("nan", "inf"); raises ValueError for any other.
     """
     flat = {name: _number(value) for name, value in values.items() if name not in NESTED}
     for kind, scores in {**values.get("types", {}), **values.get("classes", {})}.items():
@@ -170,6 +171,8 @@ def flat_scores(values: Mapping[str, Any]) -> dict[str, float]:
     names = list(values.get("classes", {}))
     for gold, row in zip(names, values.get("confusion", ()), strict=False):
         flat.update({f"confusion/{gold}/{said}": _number(count) for said, count in zip(names, row, strict=True)})
+    for corpus, scores in values.get("corpora", {}).items():
+        flat.update({f"{corpus}.{name}": _number(value) for name, value in scores.items() if name not in NESTED})
     return flat
 
 

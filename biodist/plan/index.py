@@ -18,6 +18,11 @@ class SplitIndex(Section):
     truncated: int = 0  # samples that were cut: pairs (data.truncate), long texts (data.max_windows)
     dropped: int = 0  # pairs without a majority label
     undeclared: int = 0  # MeSH terms outside data.labels
+    overlapping: int = 0  # mentions left out because they overlap a longer one (data.overlaps)
+    discontinuous: int = 0  # mentions with gaps, stretched over them or left out (data.discontinuous)
+    wordless: int = 0  # mentions that hold no word, left out
+    leaked: int = 0  # sentences of training left out because validation or test has them (data.leaks)
+    augmented: int = 0  # copies with exchanged mentions among the samples (data.augment)
 
     @property
     def longest(self) -> int:
@@ -37,4 +42,5 @@ class DataIndex(Section):
     tokenizer: str
     labels: tuple[str, ...]  # what the classifier's outputs mean, in order: O, B-Disease, …, or data.labels
     vocab_size: int
+    views: tuple[tuple[str, ...], ...] = ()  # sets of entity types that corpora annotate; `biodist.data.views`
     splits: dict[str, SplitIndex]  # train, validation, test

@@ -60,7 +60,9 @@ class Subject:
 
     def score(self, split: str, metric: str, mode: Mode) -> float | None:
         """Of the weights in model/; of a run that has not ended, the best validation score so far."""
-        value = self.scores(split).get(metric)
+        corpus, _, name = metric.rpartition(".")  # of one corpus: ncbi.f1
+        scores = self.scores(split)
+        value = scores.get(metric, scores.get("corpora", {}).get(corpus, {}).get(name))
         if value is None and split == VALIDATION:
             series = self.view.series.get(f"{VALIDATION}/{metric}")
             best = series.best(mode) if series is not None else None

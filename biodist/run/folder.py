@@ -40,7 +40,7 @@ class RunFolder:
         Raises UserError when `root` is a file, cannot be made, or holds something that is no run.
         """
         run = cls(root.absolute())
-        _take_up(
+        take_up(
             run.root, f"run folder {root}", sensitive, lambda: "" if run.is_run() else "is not empty and is not a run"
         )
         return run
@@ -266,7 +266,7 @@ class SeedsFolder:
         Raises UserError when `root` is a file or a run, cannot be made, or holds something else.
         """
         folder = cls(root.absolute())
-        _take_up(folder.root, f"folder of seeds {root}", sensitive, folder._strange)
+        take_up(folder.root, f"folder of seeds {root}", sensitive, folder._strange)
         return folder
 
     def _strange(self) -> str:
@@ -299,7 +299,7 @@ class SeedsFolder:
         return self.root / "seeds.json"
 
 
-def _take_up(root: Path, where: str, sensitive: bool, strange: Callable[[], str]) -> None:
+def take_up(root: Path, where: str, sensitive: bool, strange: Callable[[], str]) -> None:
     """Makes a folder, or takes up what is in it; `strange` says why that is nothing to go on with.
 
     Raises UserError that names `where`.

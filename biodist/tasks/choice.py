@@ -13,7 +13,7 @@ def task_of(plan: Plan) -> Task:
     data, labels = plan.recipe.data, plan.data.labels
     match plan.recipe.task:
         case "ner":
-            return EntityTask(labels)
+            return EntityTask(labels, plan.data.views, data.merge)
         case "classification" if data.multi_label:
             return ClassSetTask("classification", labels, data.pool)
         case "nli" | "classification" as task:

@@ -17,12 +17,26 @@ IGNORED = -100  # the label of what counts in no loss
 
 
 @dataclass(frozen=True)
+class Corpus:
+    """One corpus of a split: its samples' numbers, and the entity types it annotates."""
+
+    name: str
+    samples: range
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Entities:
-    """What entity scores compare: tags by sample and word, and the types they are of."""
+    """What entity scores compare: tags by sample and word, and the types they are of.
+
+    A prediction of a type that the sample's corpus does not annotate is no error, and is left out (O). ``corpora``
+    cover all samples, in order.
+    """
 
     gold: Sequence[Sequence[str]]
     predicted: Sequence[Sequence[str]]
     types: tuple[str, ...]
+    corpora: tuple[Corpus, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

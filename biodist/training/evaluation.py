@@ -10,7 +10,7 @@ import torch
 from biodist.data.store import SampleStore
 from biodist.errors import RunFailed
 from biodist.metrics.classes import class_scores, label_set_scores
-from biodist.metrics.scores import entity_scores
+from biodist.metrics.scores import merged_scores
 from biodist.tasks.protocol import Classes, Entities, Task
 from biodist.training.collator import Collator
 from biodist.training.engine import Scorer
@@ -88,9 +88,10 @@ def _score(
 
 
 def scored(said: Entities | Classes) -> dict[str, Any]:
-    """The scores for what a task says."""
+    """The scores for what a task says: of entities in several corpora together and by corpus."""
     if isinstance(said, Entities):
-        return dict(entity_scores(said.gold, said.predicted, said.types))
+        parts = {corpus.name: (corpus.samples, corpus.types) for corpus in said.corpora}
+        return dict(merged_scores(said.gold, said.predicted, said.types, parts))
     if said.sets:
         return dict(label_set_scores(said.gold, said.predicted, said.classes))
     return dict(class_scores(said.gold, said.predicted, said.classes))

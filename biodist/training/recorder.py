@@ -11,7 +11,7 @@ from typing import Any
 
 from biodist.metrics.events import EventLog, ScalarsEvent, StepEvent
 from biodist.metrics.stitching import stitch_attempts
-from biodist.metrics.stream import RunStream, Totals
+from biodist.metrics.stream import RunStream, Totals, flat_scores
 from biodist.plan.plan import Plan
 from biodist.run.folder import AttemptFolder
 from biodist.training.placement import Placement
@@ -56,7 +56,7 @@ class Recorder:
         earlier = [a for a in self._attempt.run.attempts() if a.number < self._attempt.number]
         for event in stitch_attempts(earlier, step).events():
             if isinstance(event, ScalarsEvent) and event.split == VALIDATION:
-                self._scores[event.step] = float(event.values[self._plan.recipe.evaluate.metric])
+                self._scores[event.step] = self._chosen(event.values)
 
     def step(self, done: StepDone) -> None:
         """One optimizer step: of this rank its pace, of all ranks together what the stream is made of."""
@@ -87,7 +87,11 @@ class Recorder:
         self._log.scalars(step, split, values)
         self._stream.scalars(step, split, values)
         if split == VALIDATION:
-            self._scores[step] = float(values[self._plan.recipe.evaluate.metric])
+            self._scores[step] = self._chosen(values)
+
+    def _chosen(self, values: Mapping[str, Any]) -> float:
+        """The score that chooses the best model: over all corpora, of one of them, or their mean."""
+        return float(flat_scores(values)[self._plan.recipe.evaluate.metric])
 
     def saved(self, step: int, saved_step: int, bytes: int, seconds: float, stall_seconds: float) -> None:
         """The checkpoint of ``saved_step`` was published; said after ``step``, the last one trained.

@@ -61,8 +61,16 @@ class Assignment:
 
 def assign(plan: Plan, store: SampleStore, step: int, rank: int) -> Assignment:
     """A pure function of plan, data and step: every rank computes the same arrangement and takes its part."""
-    train = plan.recipe.train
-    epoch, samples = step_samples(train.seed, plan.data.fingerprint, store.samples, train.global_batch, step)
+    train, sizes = plan.recipe.train, [len(samples) for samples in store.corpora.values()]
+    epoch, samples = step_samples(
+        train.seed,
+        plan.data.fingerprint,
+        store.samples,
+        train.global_batch,
+        step,
+        sizes,
+        plan.recipe.data.sampling,
+    )
     windows = np.concatenate([np.arange(store.first_window[s], store.first_window[s + 1]) for s in samples])
     ranks = arrange(windows, store.lengths[windows], plan.machine.world_size, plan.batch.micro_batch)
     return Assignment(

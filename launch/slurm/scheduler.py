@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from biodist.errors import MachineCannot
 from launch.slurm.job_state import SACCT_FIELDS, SQUEUE_FIELDS, JobState, read_sacct, read_squeue
@@ -51,6 +52,13 @@ class Scheduler:
         if missing := [job_id for job_id in wanted if job_id not in found]:
             found |= self._accounted(missing)
         return {job_id: found[job_id] for job_id in wanted if job_id in found}
+
+    def jobs_of_scripts(self, folder: Path) -> list[str]:
+        """My jobs that have not ended and whose batch script lies below a folder, by number. Raises MachineCannot."""
+        columns = "JobArrayID:80|,Command:4096"
+        shown = self._asked("squeue", "--noheader", "--array", "--all", "--me", f"--Format={columns}")
+        rows = (line.partition("|") for line in shown.splitlines())
+        return [job.strip() for job, _, script in rows if Path(script.strip()).is_relative_to(folder)]
 
     def requeue(self, job_id: str, patience_s: float = 60.0) -> None:
         """Sends a job back to wait, from inside it as well; it starts again under the same number.

@@ -92,3 +92,97 @@ def test_columns_by_name_and_by_position(tmp_path):
     assert found == {"kind": 1, "well": 1}
     with pytest.raises(UserError, match="--columns: 'txt=1' names no column"):
         raise run(path, *options, "--columns", "txt=1").exception
+
+
+SPANS = [
+    {"id": "d1", "text": "APC in colon cancer. Mice had gout twice in all.", "entities": [
+        {"start": 0, "end": 3, "type": "Gene"}, {"start": 7, "end": 19, "type": "Disease"},
+        {"start": 13, "end": 19, "type": "Disease"}]},
+    {"id": "d2", "text": "Breast and ovarian cancer.", "entities": [
+        {"start": 0, "end": 25, "type": "Disease", "pieces": [[0, 6], [19, 25]]}]},
+]  # fmt: skip
+
+
+@pytest.fixture
+def spans(tmp_path):
+    path = tmp_path / "spans.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in SPANS))
+    return path
+
+
+def data(*arguments: object):
+    return CliRunner().invoke(data_app, [str(argument) for argument in arguments])
+
+
+def test_spans_are_checked(spans):
+    report = json.loads(run(spans, "--format", "jsonl", "--task", "ner", "--json").stdout)
+    assert (report["documents"], report["sentences"], report["overlapping"], report["discontinuous"]) == (2, 3, 1, 1)
+    assert report["mentions"] == {"Disease": 3, "Gene": 1} and report["leaks"] == [] and report["imbalance"] == 3.0
+    table = run(spans, "--format", "jsonl", "--task", "ner", "--map", "Gene=O").stdout
+    assert "left out: renamed to O" in table and "are discontinuous" in table
+
+
+def test_undeclared_types_of_spans_exit_2_without_the_text(spans):
+    result = run(spans, "--format", "jsonl", "--task", "ner", "--labels", "Diseases")
+    assert isinstance(result.exception, UserError)
+    assert "nearest declared: Diseases" in str(result.exception) and "colon" not in str(result.exception)
+
+
+def test_leaks_between_files(tmp_path):
+    sentence = "the\tO\npatients\tO\nhad\tO\nsevere\tO\ngout\tB-Disease\n\n"
+    for name, text in (("a.tsv", sentence + "x\tO\n"), ("b.tsv", sentence * 2), ("c.tsv", "y\tO\n")):
+        (tmp_path / name).write_text(text)
+    report = json.loads(run(*(tmp_path / name for name in ("a.tsv", "b.tsv", "c.tsv")), "--json").stdout)
+    assert len(report["files"]) == 3 and report["files"][1]["duplicates"] == 1
+    (leak,) = report["leaks"]
+    assert leak["files"] == [str(tmp_path / "a.tsv"), str(tmp_path / "b.tsv")]
+    assert (leak["sentences"], leak["occurrences"]) == (1, [1, 2])
+    assert "in two files" in run(tmp_path / "a.tsv", tmp_path / "b.tsv").stdout
+
+
+RECIPE = """\
+name: tiny
+task: ner
+model: {init: scratch, scratch: {vocab_size: 64, max_positions: 16}}
+data:
+  max_length: 8
+  stride: 2
+  labels: [Disease, Gene]
+  train: [{path: SPANS, format: jsonl, name: c}]
+train: {epochs: 1}
+"""
+
+
+def test_a_recipes_files_and_what_max_length_cuts(spans, tmp_path, monkeypatch):
+    monkeypatch.setenv("BIODIST_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "r.yaml").write_text(RECIPE.replace("SPANS", str(spans)))
+    report = json.loads(run("--recipe", tmp_path / "r.yaml", "--json").stdout)
+    train = report["windows"]["train"]
+    assert report["documents"] == 2 and train["samples"] == 3 and train["several"] >= 1 and train["longest"] <= 8
+    assert "windows of 8 tokens" in run("--recipe", tmp_path / "r.yaml").stdout
+    assert "baseline" not in data("stats", "--recipe", tmp_path / "r.yaml").stdout
+    for arguments in ((), ("--recipe", tmp_path / "r.yaml", spans)):
+        with pytest.raises(UserError, match="--recipe"):
+            raise run(*arguments).exception
+
+
+def test_convert_there_and_back(spans, tmp_path):
+    tagged, back = tmp_path / "x.tsv", tmp_path / "x.xml"
+    result = data("convert", spans, "--from", "jsonl", "--to", "iob2", "--out", tagged)
+    assert result.exit_code == 0 and "3 sentences with 3 mentions" in result.stdout
+    assert "stretched over their gaps" in result.stderr and "overlap a longer one" in result.stderr
+    found = json.loads(data("convert", tagged, "--to", "bioc", "--out", back, "--json").stdout)
+    assert (found["units"], found["mentions"]) == (2, 3) and back.read_bytes().startswith(b"<?xml")
+    with pytest.raises(UserError, match="discontinuous"):
+        raise data("convert", spans, "--from", "jsonl", "--to", "pubtator", "--out", tmp_path / "y").exception
+
+
+def test_stats_of_training_and_test(corpus, pairs):
+    found = json.loads(data("stats", corpus, corpus, "--json").stdout)["files"]
+    assert found[0]["baselines"] == {} and found[1]["baselines"]["dictionary"]["f1"] == 1.0
+    assert found[1]["types"]["Gene"] == {"mentions": 1, "names": 1, "unseen": 0.0}
+    table = data("stats", corpus, corpus).stdout
+    assert "not in training" in table and "dictionary" in table and "majority" in table
+    pairs.write_text(json.dumps({"sentence1": "a", "sentence2": "b", "gold_label": "neutral"}) + "\n")
+    texts = json.loads(data("stats", pairs, pairs, "--format", "jsonl", "--json").stdout)["files"]
+    assert texts[1]["majority"] == 1.0 and texts[0]["classes"] == {"neutral": 1}

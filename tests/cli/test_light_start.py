@@ -53,6 +53,11 @@ def test_the_probe_sees_what_is_imported(desk: Any) -> None:
         ("plan", "tiny.yaml", "--nproc", "2", "--device", "cpu"),
         ("plan", "tiny.yaml", "distributed.strategy=zero3", "--json"),
         ("data", "check", "train.tsv"),
+        ("data", "check", "--recipe", "tiny.yaml"),
+        ("data", "stats", "train.tsv", "test.tsv"),
+        ("data", "convert", "train.tsv", "--to", "bioc", "--out", "train.xml"),
+        ("data", "convert", "train.tsv", "--to", "bigbio", "--out", "train.parquet"),
+        ("data", "merge", "tiny.yaml", "--out", "merged.tsv"),
         ("train", "tiny.yaml", "train.epocs=3"),
         ("evaluate", "nowhere"),
         ("export", "nowhere", "there"),
@@ -73,6 +78,12 @@ def test_a_finished_run(undisturbed: Callable[[str, int], Any], terminal: Any) -
     made = undisturbed("ddp", 2)
     assert made.said.code == 0, made.said.text
     assert imported(terminal, "train", "tiny.yaml", "--run", "ddp-2") == []
+
+
+def test_a_prediction(undisturbed: Callable[[str, int], Any], terminal: Any) -> None:
+    """The command waits for processes that have torch; it needs none."""
+    assert undisturbed("ddp", 2).said.code == 0
+    assert imported(terminal, "predict", "ddp-2", "validation.tsv", "--out", "light.tsv") == []
 
 
 def test_the_launcher_of_a_run(terminal: Any, tools: Any) -> None:

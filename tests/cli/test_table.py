@@ -107,3 +107,12 @@ def test_many_classes_have_no_confusion_and_sets_none_to_show():
         lines = printed({**RESULT, "metrics": {"test": scores}})
         assert not any("predicted" in line for line in lines)
         assert cells(lines, "all classes")[3] == f"{scores['f1']:.3f}"
+
+
+def test_corpora_have_rows_below_those_of_the_types():
+    corpora = {"ncbi": {**TEST, "types": {"Disease": TYPES["Disease"]}}, "bc2gm": {"f1": 0.25, "types": {}}}
+    lines = printed({**RESULT, "metrics": {"test": {**TEST, "corpora": corpora, "macro_f1": 0.4985}}})
+    assert cells(lines, "corpus ncbi") == ["corpus ncbi", "0.800", "0.700", "0.747", "12"]
+    assert cells(lines, "corpus bc2gm") == ["corpus bc2gm", "", "", "0.250", "0"]
+    assert cells(lines, "mean of the corpora") == ["mean of the corpora", "", "", f"{0.4985:.3f}", ""]
+    assert cells(lines, "all types") == ["all types", "0.800", "0.700", "0.747", "16"]

@@ -10,17 +10,28 @@ from biodist.config.catalogue import catalogue_folder, find_recipe, list_recipes
 from biodist.config.loading import load_recipe
 from biodist.errors import UserError
 
-RECIPES = sorted(catalogue_folder().rglob("*.yaml"))
+RECIPES = sorted(path for path in catalogue_folder().rglob("*.yaml") if path.parent.name != "sweeps")
 
 
-def test_there_are_eight_recipes() -> None:
+def test_there_are_nineteen_recipes() -> None:
     assert [path.stem for path in RECIPES] == [
         "ade-classification",
+        "biobert-ner-chemical",
+        "biobert-ner-disease",
+        "biobert-ner-gene",
+        "biobert-ner-i2b2-2010",
+        "biobert-ner-species",
         "clinicalbert-classification",
+        "craft-ner-biobert-augmented",
+        "craft-ner-biobert",
+        "craft-ner-es-roberta-augmented",
+        "craft-ner-es-roberta",
         "hoc-documents",
         "mednli-biolinkbert-base",
         "mednli-biolinkbert-large",
+        "merged-ner-biolinkbert-large",
         "ncbi-disease",
+        "pharmaconer-es",
         "pubmedqa-biolinkbert-large",
         "quickstart",
     ]

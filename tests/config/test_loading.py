@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from biodist.config.corpora import views_of
 from biodist.config.loading import load_recipe
 from biodist.config.recipe import Recipe
 from biodist.config.schema import keys
@@ -154,6 +155,15 @@ def test_missing_keys_are_placed_in_their_section(folder: Path) -> None:
         (["train.epochs=1.5"], "override train.epochs=1.5: must be a whole number, at least 1, but is 1.5"),
         (["data.sampling={temp: 2}"], "override data.sampling={temp: 2}: must be one of proportional, equal or"),
         (["train.betas=[0.9]"], "override train.betas=[0.9]: must be a list of 2, but is a list of 1"),
+        (["model.after=x"], "override model.after=x: is given, but model.init: scratch starts from no model"),
+        (
+            ["model.init=pretrained", "model.name=a/b", "model.after=x"],
+            "override model.after=x: is given beside model.",
+        ),
+        (["data.augment={share: 2}"], "override data.augment={share: 2}"),
+        (["data.augment={share: 0.5, source: none.obo}"], "override data.augment={share: 0.5, source: none.obo}"),
+        (["data.augment={share: 0.5, map: {A: Gene}}"], "override data.augment={share: 0.5, map: {A: Gene}}"),
+        (["data.augment={share: 1, source: other.tsv, map: {A: Gen}}"], "override data.augment={share: 1, source"),
         (["name=../x"], "override name=../x: must be text, of at most 100, matching"),
     ],
 )
@@ -165,15 +175,6 @@ def test_rules_between_keys(folder: Path, overrides: list[str], said: str) -> No
     ("overrides", "said"),
     [
         (["task=qa"], "override task=qa: qa is part of the recipe, but this version does not do it yet"),
-        (["data.train.0.format=brat"], "override data.train.0.format=brat: brat is part of the recipe"),
-        (
-            ["data.train.0.annotates=[Gene]", "data.train.1={path: other.tsv, annotates: [Disease]}"],
-            "tiny.yaml:6 data.merge: marginal is part of the recipe",
-        ),
-        (
-            ["data.sampling={temperature: 2}", "data.train.1.path=other.tsv"],
-            "override data.sampling={temperature: 2}: temperature 2 is part of the recipe",
-        ),
         (["distributed.offload=cpu"], "override distributed.offload=cpu: cpu needs zero2 or zero3"),
     ],
 )
@@ -181,10 +182,26 @@ def test_what_is_not_there_yet_is_refused_by_name(folder: Path, overrides: list[
     assert only(*overrides).startswith(said)
 
 
-def test_schemes_of_merging_are_open_where_all_corpora_annotate_the_same(folder: Path) -> None:
-    assert len(load_recipe("tiny.yaml", ["data.train.1.path=other.tsv", "data.merge=masked"]).data.train) == 2
-    partial = ["data.train.0.annotates=[Gene]", "data.train.1={path: other.tsv, annotates: [Disease]}"]
-    assert load_recipe("tiny.yaml", [*partial, "data.merge=naive"]).data.merge == "naive"
+PARTIAL = ["data.train.0.annotates=[Gene]", "data.train.1={path: other.tsv, annotates: [Disease]}"]
+
+
+@pytest.mark.parametrize("merge", ["marginal", "masked", "naive", "tagged"])
+def test_corpora_may_annotate_different_types(folder: Path, merge: str) -> None:
+    recipe = load_recipe("tiny.yaml", [*PARTIAL, f"data.merge={merge}", "data.sampling={temperature: 2}"])
+    assert recipe.data.merge == merge and views_of(recipe) == (("Gene",), ("Disease",), ("Disease", "Gene"))
+
+
+def test_the_metric_may_be_that_of_one_corpus_or_their_mean(folder: Path) -> None:
+    two = "data.validation.1={path: other.tsv, name: o}"
+    for metric in ("f1", "macro_f1", "devel.f1", "o.recall"):
+        assert load_recipe("tiny.yaml", [two, f"evaluate.metric={metric}"]).evaluate.metric == metric
+    assert only(two, "evaluate.metric=p.f1").startswith(
+        "override evaluate.metric=p.f1: p.f1 is not a metric of task ner"
+    )
+    said = only("evaluate.metric=macro_f1")
+    assert "macro_f1 is not a metric of task ner, and devel is the only corpus of data.validation" in said
+    # Nothing is chosen where nothing is validated: a recipe with its validation taken away keeps its metric.
+    load_recipe("tiny.yaml", ["data.validation=[]", "evaluate.metric=o.f1"])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

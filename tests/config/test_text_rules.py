@@ -77,7 +77,10 @@ def test_a_pair_without_a_majority_may_be_renamed_to_be_one() -> None:
     [
         (["data.train.0.format=iob"], "override data.train.0.format=iob: iob is no format of task nli (one of jsonl,"),
         (["data.train.0.format=pubmedqa"], "override data.train.0.format=pubmedqa: pubmedqa is no format of task nli"),
-        (["task=ner", "data.labels=[A]"], "tiny.yaml:8 data.train.0.format: jsonl is no format of task ner"),
+        (
+            ["task=ner", "data.labels=[A]", "data.train.0.format=csv"],
+            "override data.train.0.format=csv: csv is no format of task ner",
+        ),
         (
             ["task=ner", "data.train.0.columns.text=a"],
             ": task ner reads no named columns",

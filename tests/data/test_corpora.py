@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections import Counter
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from biodist.config.recipe import Columns, CorpusEntry, Recipe
 from biodist.data.check import check_file, check_text_file
 from biodist.data.indexing import build_index
-from biodist.data.iob import Source
+from biodist.data.iob import Reading, Source
+from biodist.data.records import Document
+from biodist.data.sentences import SentenceCounts, sentences
 from biodist.data.store import SampleStore
 from biodist.data.texts import TextFormat, TextSource
 
@@ -46,7 +49,7 @@ def test_ncbi_disease_becomes_an_index(tmp_path):
     folder = Path(SHARED, "data/ner/NCBI-disease")
     files = {"train": "train.tsv", "validation": "devel.tsv", "test": "test.tsv"}
     data = {split: [{"path": str(folder / name)}] for split, name in files.items()}
-    data = {"labels": ["Disease"], "max_length": 64, "stride": 16, **data}
+    data = {"labels": ["Disease"], "max_length": 64, "stride": 16, "leaks": "keep", **data}
     model = {"init": "scratch"}
     recipe = Recipe.model_validate({"name": "x", "task": "ner", "model": model, "data": data, "train": {"epochs": 1}})
     index = build_index(recipe, None, tmp_path)
@@ -57,6 +60,9 @@ def test_ncbi_disease_becomes_an_index(tmp_path):
         "test": (940, 24497, {"Disease": 960}),
     }
     assert index.splits["train"].windows > 5424 and index.splits["train"].longest <= 64
+    dropped = recipe.model_copy(update={"data": recipe.data.model_copy(update={"leaks": "drop"})})
+    train = build_index(dropped, None, tmp_path).splits["train"]
+    assert (train.samples, train.leaked) == (5423, 1)
 
 
 def text_check(path: Path, format: TextFormat, task: str, label: str | None = None, **options):
@@ -101,3 +107,16 @@ def test_snli_becomes_an_index(tmp_path):
     store = SampleStore.open(index, "train")
     gold = Counter(int(store.gold(sample)[0]) for sample in range(store.samples))
     assert gold == {0: 433, 1: 421, 2: 419} and bool((store.seconds < store.lengths).all())
+
+
+def test_sentences_and_words_by_rules_are_those_of_a_real_corpus():
+    """Ten sentences joined to a text each: the same words, and nearly all sentence beginnings found again."""
+    records = list(Reading(Source(Path(SHARED, "data/ner/NCBI-disease/test.tsv"))))
+    counts, found = SentenceCounts(), 0
+    for first in range(0, len(records), 10):
+        part = records[first : first + 10]
+        text = " ".join(token for record in part for token in record.tokens)
+        begins = [0, *accumulate(len(" ".join(record.tokens)) + 1 for record in part)]
+        cut = [record.offsets[0][0] for record in sentences(Document("1", "c", 1, text, ()), counts)]
+        found += len({*begins} & {*cut})
+    assert counts.tokens == 24497 and found >= 925 and counts.sentences <= 980  # of 940

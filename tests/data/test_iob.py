@@ -1,11 +1,13 @@
 """The reader of tagged files: what it accepts, what it refuses and how it says so."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from biodist.data import iob, text_file
 from biodist.data.iob import Reading, Source
 from biodist.data.records import Entity
 from biodist.data.text_file import PROBLEMS_LISTED
@@ -206,3 +208,48 @@ def test_sentences_in_are_sentences_out(tmp_path, sentences, newline, gap):
     blocks = ["".join(f"{word}\tO{newline}" for word in sentence) for sentence in sentences]
     records, _ = read(tmp_path, (newline * gap).join(blocks).encode())
     assert [list(record.tokens) for record in records] == sentences
+
+
+LINES = st.sampled_from(
+    ["a\tB-Gene", "b\tI-Gene", "c\tO", "d\tO\r", "", "", "", " ", "-DOCSTART- (x)\tO", "-DOCSTART-", "e O", "\tO",
+     "f", "g\tx\tO", "h h\tO", " i\tO", "# j\tO", "#", "k\tB-Cell", "l\tI-", "m\tE-Gene", "\ufeffn\tO",
+     "o\tS-Disease"]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ["iob2", "iobes", "conll"])
+@given(lines=st.lists(LINES, max_size=30), ended=st.booleans(), repair=st.booleans(), block=st.integers(1, 40))
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+def test_sentences_at_once_are_those_of_line_by_line(format, lines, ended, repair, block):
+    """Most sentences are read at once; line by line gives the same records, counts and problems, however the file is
+    cut into blocks."""
+    text = "\n".join(["a\tO", "", *lines]) + "\n" * ended
+
+    def read(path, at_once):
+        source = Source(path, format, declared=("Gene", "Disease"), rename={"Cell": "O"}, repair=repair)
+        reading, records, problems = Reading(source), [], ()
+        with pytest.MonkeyPatch.context() as patch:
+            if at_once:
+                patch.setattr(text_file, "BLOCK_BYTES", block)
+            else:
+                patch.setattr(iob._Pass, "_regular_sentence", lambda *_: 0)
+            try:
+                records.extend(reading)
+            except UserError as error:
+                problems = error.problems
+        return records, reading.report, problems
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "x.tsv")
+        path.write_bytes(text.encode())
+        assert read(path, True) == read(path, False)
+
+
+def test_regular_sentences_are_read_at_once(tmp_path, monkeypatch):
+    """Or the test above compared line by line with itself."""
+    taken = []
+    original = iob._Pass._regular_sentence
+    monkeypatch.setattr(iob._Pass, "_regular_sentence", lambda *each: taken.append(original(*each)) or taken[-1])
+    path = tmp_path / "x.tsv"
+    path.write_text("a\tB-Gene\n\nb\tB-Gene\nc\tB-Gene\n\n" * 5)
+    assert len(list(Reading(Source(path)))) == 10 and sorted(set(taken)) == [0, 1, 2]

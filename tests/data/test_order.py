@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from collections import Counter
+from itertools import chain
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biodist.data.order import epoch_order, step_samples, steps_per_epoch
+from biodist.config.recipe import Temperature
+from biodist.data.order import corpus_draws, epoch_order, mixed_order, step_samples, steps_per_epoch
 
 
 @settings(max_examples=100, deadline=None)
@@ -56,3 +59,69 @@ def test_steps_count_from_one_and_the_order_cannot_be_written_to():
         step_samples(1, "f", 10, 4, 0)
     with pytest.raises(ValueError, match="read-only"):
         epoch_order(1, 1, "f", 10)[0] = 3
+
+
+SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=4).filter(any)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "draws"),
+    [
+        ("proportional", (6, 1, 0, 4)),
+        ("equal", (4, 4, 0, 3)),
+        (Temperature(temperature=1), (6, 1, 0, 4)),
+        (Temperature(temperature=2), (5, 2, 0, 4)),  # 11 * (2.45, 1, 0, 2) / 5.45 = 4.94, 2.02, 0, 4.04
+        (Temperature(temperature=1e9), (4, 4, 0, 3)),
+    ],
+)
+def test_how_often_each_corpus_is_drawn(sampling, draws):
+    assert corpus_draws(sampling, (6, 1, 0, 4)) == draws
+
+
+@settings(max_examples=100, deadline=None)
+@given(SIZES, st.one_of(st.just("equal"), st.floats(0.2, 20).map(lambda value: Temperature(temperature=value))))
+def test_an_epoch_draws_as_many_as_there_are_samples(sizes, sampling):
+    draws = corpus_draws(sampling, sizes)
+    assert sum(draws) == sum(sizes)
+    assert all(size or not drawn for size, drawn in zip(sizes, draws, strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIZES, st.integers(1, 30))
+def test_over_epochs_no_sample_is_ahead_of_another_of_its_corpus_by_more_than_one(sizes, batch):
+    total = sum(sizes)
+    drawn: Counter[int] = Counter()
+    steps = steps_per_epoch(total, batch)
+    for step in range(1, 3 * steps + 1):
+        epoch, samples = step_samples(5, "f", total, batch, step, sizes, "equal")
+        assert epoch == 1 + (step - 1) // steps
+        drawn.update(samples.tolist())
+    assert drawn.total() == 3 * total
+    ends = np.cumsum([0, *sizes])
+    draws = corpus_draws("equal", sizes)
+    for first, end, count in zip(ends, ends[1:], draws, strict=False):
+        times = [drawn[sample] for sample in range(first, end)]
+        assert sum(times) == 3 * count and max(times, default=0) - min(times, default=0) <= 1
+
+
+def test_a_mixed_order_is_pinned_and_a_step_of_it_needs_no_other():
+    taken = [step_samples(42, "f", 10, 4, step, (8, 2), "equal")[1].tolist() for step in range(1, 7)]
+    assert list(chain(*taken)) == MIXED
+    epoch_order.cache_clear()
+    mixed_order.cache_clear()
+    assert step_samples(42, "f", 10, 4, 5, (8, 2), "equal")[1].tolist() == taken[4]
+
+
+MIXED = [6, 8, 4, 8, 9, 8, 3, 1, 9, 7, 8, 6, 0, 2, 5, 8, 5, 9, 9, 9]
+
+
+@pytest.mark.parametrize("sampling", ["proportional", "equal", Temperature(temperature=3)])
+def test_one_corpus_and_proportional_ones_keep_the_order_they_had(sampling):
+    wanted = step_samples(3, "f", 10, 4, 2)[1].tolist()
+    assert step_samples(3, "f", 10, 4, 2, (10,), sampling)[1].tolist() == wanted
+    assert step_samples(3, "f", 10, 4, 2, (7, 3))[1].tolist() == wanted
+
+
+def test_sizes_that_are_not_the_samples_are_refused():
+    with pytest.raises(ValueError, match="have 9 samples together, but there are 10"):
+        step_samples(3, "f", 10, 4, 2, (7, 2))

@@ -6,8 +6,9 @@ import pytest
 import seqeval.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seqeval.scheme import IOB2
 
-from biodist.metrics.scores import entity_scores
+from biodist.metrics.scores import entity_scores, merged_scores
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -125,3 +126,69 @@ def test_sequences_that_do_not_match_are_named():
         entity_scores([["O"], ["O"]], [["O"]], TYPES)
     with pytest.raises(ValueError, match=r"predicted\[1\] must have 2 tags as gold has, but has 1"):
         entity_scores([["O"], ["O", "O"]], [["O"], ["O"]], TYPES)
+
+
+def test_corpora_are_scored_together_and_each_on_its_own_types():
+    gold = [["B-Disease", "O"], ["O", "B-Gene"], ["B-Gene", "O"]]
+    predicted = [["B-Disease", "O"], ["O", "O"], ["B-Gene", "B-Gene"]]
+    corpora = {"d": (range(1), ("Disease",)), "g": (range(1, 3), ("Gene",)), "none": (range(3, 3), ("Gene",))}
+    scores = merged_scores(gold, predicted, ("Disease", "Gene"), corpora)
+    assert {name: scores[name] for name in entity_scores([], [], ())} == entity_scores(gold, predicted, TYPES[::2])
+    assert list(scores["corpora"]["d"]["types"]) == ["Disease"] and list(scores["corpora"]["g"]["types"]) == ["Gene"]
+    assert {name: own["f1"] for name, own in scores["corpora"].items()} == {"d": 1.0, "g": 0.5, "none": 0.0}
+    assert scores["macro_f1"] == 0.5
+    assert scores["corpora"]["g"] == entity_scores(gold[1:], predicted[1:], ("Gene",))
+
+
+def test_a_single_corpus_is_scored_as_before():
+    gold, predicted = [["B-Gene"]], [["O"]]
+    assert merged_scores(gold, predicted, TYPES, {"g": (range(1), TYPES)}) == entity_scores(gold, predicted, TYPES)
+
+
+@given(data=st.data(), sizes=shapes)
+@settings(max_examples=60, deadline=None)
+def test_strict_is_seqeval_s_own(data, sizes):
+    gold, predicted = data.draw(tag_sequences(sizes)), data.draw(tag_sequences(sizes))
+    scores = entity_scores(gold, predicted, TYPES, strict=True)
+    wanted, found = strict_spans(gold), strict_spans(predicted)
+    assert (scores["precision"], scores["recall"], scores["f1"]) == pytest.approx(by_spans(wanted, found), abs=1e-12)
+    if wanted or found:
+        own = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
+        assert scores["f1"] == seqeval.metrics.f1_score(gold, predicted, **own)
+        assert scores["precision"] == seqeval.metrics.precision_score(gold, predicted, **own)
+    for name in TYPES:
+        assert scores["types"][name]["support"] == sum(span[3] == name for span in wanted)
+
+
+def strict_spans(sequences):
+    """Mentions that begin with B-; an I- that continues none of its type ends what stands before, and is nothing."""
+    found = set()
+    for number, tags in enumerate(sequences):
+        for first, tag in enumerate(tags):
+            if tag.startswith("B-"):
+                last = first
+                while last + 1 < len(tags) and tags[last + 1] == f"I-{tag[2:]}":
+                    last += 1
+                found.add((number, first, last, tag[2:]))
+    return found
+
+
+@given(data=st.data(), sizes=shapes)
+@settings(max_examples=40, deadline=None)
+def test_equal_to_a_scorer_by_character_spans(data, sizes):
+    """Words are cut from a text: a mention is its first and last character there."""
+    gold = [data.draw(valid_tags(size)) for size in sizes]
+    predicted = [data.draw(valid_tags(size)) for size in sizes]
+    lengths = [data.draw(st.lists(st.integers(1, 9), min_size=size, max_size=size)) for size in sizes]
+
+    def characters(sequences):
+        starts = [[sum(row[:at]) + at for at in range(len(row))] for row in lengths]
+        return {
+            (number, starts[number][first], starts[number][last] + lengths[number][last], kind)
+            for number, first, last, kind in spans(sequences)
+        }
+
+    expected = by_spans(characters(gold), characters(predicted))
+    for strict in (False, True):  # valid tags have one reading
+        scores = entity_scores(gold, predicted, TYPES, strict)
+        assert (scores["precision"], scores["recall"], scores["f1"]) == pytest.approx(expected, abs=1e-12)

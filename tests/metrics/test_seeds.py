@@ -75,6 +75,16 @@ def test_what_is_kept_reads_back(folder: SeedsFolder) -> None:
     assert summary_of(folder) == summary, "its own file is no seed"
 
 
+def test_the_scores_of_each_corpus_have_a_spread_under_the_name_of_its_metric(folder: SeedsFolder) -> None:
+    for seed, f1 in ((42, 0.5), (43, 0.7)):
+        run = folder.run(seed)
+        changed = json.loads(run.result.read_text())
+        changed["metrics"]["test"]["corpora"] = {"ncbi": {"f1": f1, "types": {"Disease": {"f1": f1}}}}
+        run.result.write_text(json.dumps(changed))
+    (found,) = [one for one in summary_of(folder).scores if one.score == "ncbi.f1"]
+    assert found.label is None and found.mean == pytest.approx(0.6) and found.n == 2
+
+
 def test_a_score_that_a_seed_lacks_is_counted_by_those_that_have_it(folder: SeedsFolder) -> None:
     run = folder.run(43)
     changed = json.loads(run.result.read_text())

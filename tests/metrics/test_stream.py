@@ -357,3 +357,8 @@ def test_import_is_light():
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_scores_of_corpora_lie_flat_by_name():
+    scores = {"f1": 0.5, "macro_f1": 0.6, "corpora": {"ncbi": {"f1": 0.9, "types": {"Disease": {"f1": 0.9}}}}}
+    assert flat_scores(scores) == {"f1": 0.5, "macro_f1": 0.6, "ncbi.f1": 0.9}

@@ -1,0 +1,119 @@
+"""A finished run's model as a tagger: sentences in, mentions with scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoConfig
+
+from biodist.config.corpora import views_of
+from biodist.data.records import Entity, Record
+from biodist.data.tags import iob2_mentions, parse_tag
+from biodist.data.tokenizer import load_tokenizer
+from biodist.data.views import view_of
+from biodist.data.windows import Window, WordPieces, make_windows
+from biodist.plan.plan import Plan
+from biodist.run.folder import RunFolder
+from biodist.tasks.choice import task_of
+from biodist.training.batch import collate
+from biodist.training.encoder import pad_id, use_planned_attention
+from biodist.training.engine import Scorer
+from biodist.training.evaluation import TOKENS_PER_BATCH
+from biodist.training.unpadded import position_offset
+
+
+@dataclass(frozen=True)
+class TaggedSentence:
+    """What the model says of one sentence: its mentions, the mean score of each one's words, and of every word the
+    probability of the tag that it got."""
+
+    entities: tuple[Entity, ...]
+    entity_scores: tuple[float, ...]
+    word_scores: tuple[float, ...]
+
+
+class Tagger:
+    """Loads ``RUN/model`` once; `tag` then takes any sentences. All types of the recipe are asked for."""
+
+    def __init__(self, run: RunFolder, device: str):
+        plan = Plan.model_validate_json(run.attempts()[-1].plan.read_text(encoding="utf-8"))
+        self._plan = plan = _on(plan, device)
+        config = AutoConfig.from_pretrained(run.model, local_files_only=True)
+        model = task_of(plan).build(config, str(run.model))
+        use_planned_attention(model, plan)
+        self._scorer = Scorer(model, plan).to(device).eval()
+        self._device = device
+        self._pad_id, self._first_position = pad_id(run.model), position_offset(model)
+        self._tags = [parse_tag(tag, "BI") or ("O", "") for tag in plan.data.labels]
+        self._pieces = WordPieces(load_tokenizer(run.model))
+        data, views = plan.recipe.data, views_of(plan.recipe)
+        self._marker = view_of(data.train[0], data, views, self._pieces, training=False).marker
+
+    def tag(self, records: Sequence[Record]) -> list[TaggedSentence]:
+        """The mentions of each sentence, in order; long ones are cut into windows as in training."""
+        windows, sample_of = self._windows(records)
+        tags = [np.zeros(len(record.tokens), np.int64) for record in records]
+        scores = [np.zeros(len(record.tokens), np.float32) for record in records]
+        for numbers in _batches(windows):
+            for number, said, sure in self._said(windows, numbers):
+                words = windows[number].words
+                tags[sample_of[number]][words[words >= 0]] = said
+                scores[sample_of[number]][words[words >= 0]] = sure
+        return [self._sentence(*both) for both in zip(tags, scores, strict=True)]
+
+    def _windows(self, records: Sequence[Record]) -> tuple[list[Window], list[int]]:
+        data = self._plan.recipe.data
+        self._pieces.learn(word for record in records for word in record.tokens)
+        windows: list[Window] = []
+        sample_of: list[int] = []
+        for sample, record in enumerate(records):
+            nothing = [0] * len(record.tokens)
+            made = make_windows(record.tokens, nothing, self._pieces, data.max_length, data.stride, self._marker)
+            windows += made
+            sample_of += [sample] * len(made)
+        return windows, sample_of
+
+    def _said(
+        self, windows: Sequence[Window], numbers: Sequence[int]
+    ) -> list[tuple[int, NDArray[np.int64], NDArray[np.float32]]]:
+        """Of each window of one batch: its number, and tag and probability of every word it owns."""
+        chosen = [windows[number] for number in numbers]
+        padding = self._plan.padding
+        batch = collate(chosen, numbers, padding=padding, pad_id=self._pad_id, position_offset=self._first_position)
+        batch = batch.to(self._device)
+        with torch.inference_mode():
+            logits = self._scorer(batch)
+            owned = logits.reshape(-1, logits.shape[-1])[batch.labels.reshape(-1) >= 0]
+            sure, said = owned.softmax(-1).max(-1)
+        order: list[int] = batch.windows.tolist()
+        ends = np.cumsum([int((windows[number].words >= 0).sum()) for number in order])[:-1]
+        each_said, each_sure = np.split(said.cpu().numpy(), ends), np.split(sure.cpu().numpy(), ends)
+        return list(zip(order, each_said, each_sure, strict=True))
+
+    def _sentence(self, tags: NDArray[np.int64], scores: NDArray[np.float32]) -> TaggedSentence:
+        found = iob2_mentions([self._tags[tag] for tag in tags])
+        means = tuple(float(scores[each.start : each.end].mean()) for each in found.entities)
+        return TaggedSentence(tuple(found.entities), means, tuple(map(float, scores)))
+
+
+def _on(plan: Plan, device: str) -> Plan:
+    """The plan as if it were of this device; fp16 needs a GPU."""
+    kind = "cuda" if device.startswith("cuda") else "cpu"
+    machine = plan.machine.model_copy(update={"device": kind})
+    precision = "bf16" if kind == "cpu" and plan.precision == "fp16" else plan.precision
+    return plan.model_copy(update={"machine": machine, "precision": precision})
+
+
+def _batches(windows: Sequence[Window]) -> list[list[int]]:
+    """Numbers of windows by length, cut by tokens."""
+    order = sorted(range(len(windows)), key=lambda number: -len(windows[number].input_ids))
+    batches, at = [], 0
+    while at < len(order):
+        size = max(1, TOKENS_PER_BATCH // len(windows[order[at]].input_ids))
+        batches.append(order[at : at + size])
+        at += size
+    return batches
