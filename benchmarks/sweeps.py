@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1, help="of the instants at which drivers are killed")
     parser.add_argument("--on")
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     found = kills(chosen) if chosen.what == "kills" else overhead(chosen)
     text = json.dumps(found, indent=2)

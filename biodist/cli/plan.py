@@ -28,7 +28,7 @@ RULES = {
 
 
 def plan(
-    recipe: Annotated[str, typer.Argument(help="Recipe: a YAML file, or a name that `biodist recipes` lists.")],
+    recipe: Annotated[str, typer.Argument(help="Recipe or sweep: a YAML file, a name, or sweeps/NAME.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes: train.learning_rate=1e-5.")
     ] = None,

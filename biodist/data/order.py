@@ -74,7 +74,8 @@ def corpus_draws(sampling: Sampling, sizes: Sequence[int]) -> tuple[int, ...]:
     if sampling == "proportional" or not total:
         return tuple(sizes)
     power = 0.0 if isinstance(sampling, str) else 1 / sampling.temperature
-    weights = [round(size**power, WEIGHT_DIGITS) if size else 0.0 for size in sizes]
+    largest = max(sizes)  # the weights go by it: a size to a large power is more than a number can hold
+    weights = [round((size / largest) ** power, WEIGHT_DIGITS) if size else 0.0 for size in sizes]
     quotas = [total * weight / sum(weights) for weight in weights]
     draws = [int(quota) for quota in quotas]
     by_remainder = sorted(range(len(sizes)), key=lambda n: (-round(quotas[n] - draws[n], WEIGHT_DIGITS // 2), n))

@@ -63,8 +63,9 @@ def _xml_documents(file: BinaryIO, findings: Findings) -> Iterator[Draft]:
             line = int(element.sourceline or 1)
             alone = b"<collection>" + etree.tostring(element, encoding="utf-8", with_tail=False) + b"</collection>"
             element.clear()
-            while element.getprevious() is not None:
-                del element.getparent()[0]
+            parent = element.getparent()  # None where the document is the root: what lies before it is not in memory
+            while parent is not None and element.getprevious() is not None:
+                del parent[0]
             try:
                 (document,) = biocxml.BioCXMLDocumentReader(io.BytesIO(alone))
             except (*UNREADABLE, etree.XMLSyntaxError) as error:

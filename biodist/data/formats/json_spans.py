@@ -71,8 +71,8 @@ def _pieces(written: Mapping[str, Any], fields: SpanFields) -> list[Piece] | Non
         return None
     found: list[Piece] = []
     for piece in pieces:
-        ends = [number_of(end) for end in piece] if isinstance(piece, list) else []
-        if len(ends) != 2 or ends[0] is None or ends[1] is None or isinstance(piece[0], str):
+        ends = [number_of(end) for end in piece if isinstance(end, int)] if isinstance(piece, list) else []
+        if len(ends) != 2 or len(piece) != 2 or ends[0] is None or ends[1] is None:
             return None
         found.append((ends[0], ends[1]))
     return found
