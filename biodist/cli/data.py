@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,7 @@ from biodist.errors import Problem, UserError
 if TYPE_CHECKING:
     from biodist.config.recipe import Recipe
     from biodist.data.check import AnyReport, AnySource
+    from biodist.data.leaks import Leak
 
 data_app = typer.Typer(no_args_is_help=True)
 data_app.command()(merge)
@@ -89,6 +90,9 @@ def check(
     reports = [check_any(source, leaks) for source in sources]
     problems = [problem for report in reports for problem in report.problems]
     found = leaks.leaks() if leaks is not None else ()
+    if not as_json:  # before the windows are made: the encoder's tokenizer may be missing
+        _print(reports)
+        _print_leaks(found)
     windows = _windows(loaded) if loaded is not None and not problems else {}
     if as_json:
         written: dict[str, Any] = reports[0].as_json() if len(reports) == 1 else {}
@@ -98,9 +102,8 @@ def check(
         if loaded is not None:
             written["windows"] = {split: asdict(each) for split, each in windows.items()}
         typer.echo(json.dumps(written, indent=2))
-    else:
-        _print(reports)
-        _print_between(found, windows, loaded)
+    elif loaded is not None and windows:
+        _print_windows(windows, loaded.data.max_length)
     if problems:
         raise UserError(problems)
 
@@ -150,7 +153,7 @@ def _print(reports: Iterable[AnyReport]) -> None:
         path, declared = report.source.path, report.source.declared
         absent = [name for name in declared or () if name not in report.labelled]
         if absent:
-            err.print(f"notice: {', '.join(absent)} never occurs")
+            err.print(f"notice: {path}: {', '.join(absent)} never occurs")
         times = imbalance(report.labelled)
         if times is not None and times > FAR_FROM_EVEN:
             err.print(f"notice: {path}: the commonest label occurs {times:,.0f} times as often as the rarest")
@@ -158,10 +161,14 @@ def _print(reports: Iterable[AnyReport]) -> None:
             err.print(f"notice: {path}:{other}: the sample of line {first} again, labelled otherwise")
 
 
-def _print_between(leaks: tuple[Any, ...], windows: dict[str, SplitWindows], recipe: Recipe | None) -> None:
-    from biodist.cli.data_tables import leak_table, window_table
+def _print_leaks(leaks: Sequence[Leak]) -> None:
+    from biodist.cli.data_tables import leak_table
 
     if leaks:
         out.print(leak_table(leaks))
-    if windows and recipe is not None:
-        out.print(window_table(windows, recipe.data.max_length))
+
+
+def _print_windows(windows: Mapping[str, SplitWindows], max_length: int) -> None:
+    from biodist.cli.data_tables import window_table
+
+    out.print(window_table(windows, max_length))

@@ -54,6 +54,9 @@ def convert(
         (done.stretched, "discontinuous mentions stretched over their gaps"),
         (done.split_words, "words cut where a mention begins or ends"),
         (done.changed, "characters became blanks: the format has no place for line ends"),
+        (done.left_out, "mentions left out: renamed to O"),
+        (done.repeated, "mentions that stand there twice written once"),
+        (done.repaired, "broken tag sequences mended"),
         (done.passed_over, "relations, events, notes and the like not carried over"),
     ):
         if number:

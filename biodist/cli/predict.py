@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from biodist.run.folder import RunFolder
 
 InFormat = Literal["text", "lines", "iob", "iob2", "iobes", "conll", "brat", "pubtator", "bioc", "jsonl", "bigbio"]
-OutFormat = Literal["iob2", "brat", "pubtator", "bioc", "jsonl", "bigbio"]
+OutFormat = Literal["iob2", "iobes", "brat", "pubtator", "bioc", "jsonl", "bigbio"]
 BY_SUFFIX: dict[str, InFormat] = {
     ".txt": "text", ".tsv": "iob", ".iob": "iob", ".iob2": "iob", ".conll": "conll", ".jsonl": "jsonl", ".xml": "bioc",
     ".json": "bioc", ".pubtator": "pubtator", ".parquet": "bigbio", "": "text",
 }  # fmt: skip
 SUFFIXES: dict[OutFormat, str] = {
-    "iob2": ".tsv", "brat": "", "pubtator": ".pubtator", "bioc": ".xml", "jsonl": ".jsonl", "bigbio": ".parquet"
+    "iob2": ".tsv", "iobes": ".tsv", "brat": "", "pubtator": ".pubtator", "bioc": ".xml", "jsonl": ".jsonl",
+    "bigbio": ".parquet",
 }  # fmt: skip
 LOOK_EVERY_S = 0.2
 LINE_EVERY_S = 10.0
@@ -60,15 +61,15 @@ def predict(
 ) -> None:
     """Finds entities in a file: character offsets, type and score of each, written in the same format.
 
-    Marks that FILE has already are not looked at. Stopped (Ctrl-C, a signal, a kill), the same command goes on where
-    it was: parts are kept beside the output until it is whole.
+    Marks that FILE has already must be sound, but are not used. Stopped (Ctrl-C, a signal, a kill), the same command
+    goes on where it was: parts are kept beside the output until it is whole.
     """
     from biodist.data.prediction_parts import PredictionParts
 
     folder = _finished(run)
     read = format or _format_of(file)
     chosen = written or _same(read)
-    target = to if to is not None else Path(f"{file.stem}.predicted{SUFFIXES[chosen]}")
+    target = to if to is not None else _target(file, read, chosen)
     if target.exists():
         raise UserError(Problem(f"--out {target}", "is there already", "name another, or remove it"))
     parts = PredictionParts(target.with_name(f"{target.name}.parts"))
@@ -95,7 +96,7 @@ def _finished(path: Path) -> RunFolder:
     from biodist.plan.plan import Plan
 
     run = named_run(path)
-    if not run.model.is_dir():
+    if not run.model.is_dir() or not run.attempts():
         raise UserError(
             Problem(str(path), "has no model yet (no model folder)", "run `biodist train` on it to its end")
         )
@@ -117,7 +118,13 @@ def _format_of(file: Path) -> InFormat:
 def _same(read: InFormat) -> OutFormat:
     if read in ("text", "lines"):
         return "jsonl"
-    return "iob2" if read in ("iob", "iob2", "iobes", "conll") else cast(OutFormat, read)
+    return "iob2" if read in ("iob", "iob2", "conll") else cast(OutFormat, read)
+
+
+def _target(file: Path, read: InFormat, written: OutFormat) -> Path:
+    """A file here; BioC is JSON where FILE is."""
+    is_json = read == written == "bioc" and file.suffix.lower() == ".json"
+    return Path(f"{file.absolute().stem}.predicted{'.json' if is_json else SUFFIXES[written]}")
 
 
 def _job(run: RunFolder, file: Path, format: str, fields: str) -> PredictionJob:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,9 @@ from biodist.errors import (
     RunFailed,
     UserError,
 )
+
+FRESH_SEEDS = 3  # of a promoted configuration, unless --seeds says otherwise
+_OF_A_SWEEP = ("--on", "--run", "--nodes", "--nproc", "--device", "--driver-on")
 
 if TYPE_CHECKING:
     from biodist.config.sweep_loading import StatedSweep
@@ -45,7 +49,7 @@ def sweep(
     promote: Annotated[
         int | None, typer.Option(min=1, help="Runs the best so many of a finished sweep anew, and reads test once.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="With --promote: fresh seeds of each.")] = 3,
+    seeds: Annotated[int | None, typer.Option(min=1, help="With --promote: fresh seeds of each; 3.")] = None,
     default: Annotated[bool, typer.Option("--default", help="With --promote: the recipe itself as well.")] = False,
     driver_on: Annotated[str | None, typer.Option(help="Profile: the sweep itself is a job, and requeued.")] = None,
 ) -> None:
@@ -54,10 +58,22 @@ def sweep(
     Exit 0 when every trial has ended well, 5 when some failed, 3 when all did, 75 when it was stopped.
     """
     words = tuple(overrides or ())
+    placed = {
+        "--on": on,
+        "--run": run,
+        "--nodes": nodes,
+        "--nproc": nproc,
+        "--device": device if device != "auto" else None,
+    }
+    asked = {"--promote": promote, "--resume": resume, "--seeds": seeds, "--default": default or None}
+    _refuse_idle([name for name, value in {**placed, **asked, "--driver-on": driver_on}.items() if value is not None])
     if promote is not None:
         from biodist.cli.sweep_promotion import promote_best
 
-        raise typer.Exit(promote_best(Path(_named(sweep, "--promote", "a sweep's folder")), promote, seeds, default))
+        if words:
+            raise UserError(Problem("--promote", f"runs trials as they were, but {words[0]} is given", "leave it out"))
+        root = Path(_named(sweep, "--promote", "a sweep's folder"))
+        raise typer.Exit(promote_best(root, promote, seeds or FRESH_SEEDS, default))
     if resume is not None:
         if sweep is not None or words:
             what = f"goes on with {resume} as it is, but {sweep} is named as well"
@@ -71,6 +87,21 @@ def sweep(
 
         raise typer.Exit(submit_driver(stated, folder, place, driver_on))
     raise typer.Exit(drive(stated, folder, place))
+
+
+def _refuse_idle(given: Sequence[str]) -> None:
+    """Options that would say nothing beside the others. Raises UserError, with each."""
+    if "--promote" in given:
+        known, why = ("--promote", "--seeds", "--default"), "is not for --promote, which runs where the sweep ran"
+        do = "leave it out"
+    elif "--resume" in given:
+        known, why = ("--resume", "--driver-on"), "is not for --resume, which goes on as the sweep was begun"
+        do = "leave it out"
+    else:
+        known, why = (*_OF_A_SWEEP,), "is for --promote"
+        do = "leave it out; seeds of each configuration: search.seeds=3"
+    if idle := [name for name in given if name not in known]:
+        raise UserError(Problem(name, why, do) for name in idle)
 
 
 def _named(name: str | None, option: str, what: str) -> str:
@@ -98,7 +129,25 @@ def _wanted(
     if folder.root.exists():
         SweepFolder.prepare(folder.root, stated.recipe.data.sensitive)
         refuse_other_sweep(folder, stated)
+        refuse_other_place(folder, place)
     return stated, folder, place
+
+
+def refuse_other_place(folder: SweepFolder, place: Place) -> None:
+    """Trials that are under way keep their place: from another one nobody would see them. Raises UserError."""
+    from biodist.sweeps.ledger import Ended, Started, read_ledger
+    from biodist.sweeps.place import Place
+
+    if not folder.place.exists():
+        return
+    theirs = Place.load(folder.place)
+    events = list(read_ledger(folder.ledger))
+    begun = {event.key for event in events if isinstance(event, Started)}
+    left = begun - {event.key for event in events if isinstance(event, Ended)}
+    if left and (theirs.kind, theirs.on) != (place.kind, place.on):
+        what = f"{len(left)} trials were begun {theirs.where}, and are not over; this asks for {place.where}"
+        do = f"go on there: biodist sweep --resume {shlex.quote(str(folder.root))}; or begin a new sweep with --run"
+        raise UserError(Problem(str(folder.root), what, do))
 
 
 def _found(root: Path) -> tuple[StatedSweep, SweepFolder, Place]:
@@ -180,7 +229,7 @@ def write_down(stated: StatedSweep, folder: SweepFolder, place: Place) -> None:
     from biodist.config.writing import recipe_yaml, sweep_yaml
     from biodist.run.durable import write_text
 
-    if not folder.recipe.exists():
+    if not folder.sweep.exists():  # written last: with it the sweep is begun
         write_text(folder.recipe, recipe_yaml(stated.recipe))
     place.save(folder.place)
     write_text(folder.sweep, sweep_yaml(stated.sweep))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from biodist.cli.prepare import prepare
 from biodist.cli.train import disk_free
-from biodist.config.space import configurations, overrides
-from biodist.config.sweep_rules import fixed
+from biodist.config.space import Settings, configurations
+from biodist.config.sweep_rules import trial_words
 from biodist.errors import MachineCannot, Problem, UserError
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ def at(stated: StatedSweep, folder: SweepFolder, place: Place) -> Site:
     return slurm_site(stated, folder, place, plan)
 
 
-def trial_plan(stated: StatedSweep, place: Place, words: tuple[str, ...] = ()) -> Plan:
+def trial_plan(stated: StatedSweep, place: Place, settings: Settings | None = None) -> Plan:
     """The plan of a trial with these settings. Raises UserError, MachineCannot."""
-    words = (*stated.recipe_overrides, *fixed(stated.sweep), *words)
+    words = (*stated.recipe_overrides, *trial_words(stated.sweep, settings or {}))
     on = place.on if place.kind == "slurm" else None
     nodes = place.nodes if place.kind == "slurm" else None
     return prepare(str(stated.recipe_path), words, place.nproc, place.device, (), on, nodes).plan
@@ -64,7 +64,7 @@ def pace_of(stated: StatedSweep, plan: Plan, place: Place) -> Pace:
 
     batches = [plan.batch]
     for settings in _paces(stated):
-        batches.append(trial_plan(stated, place, overrides(settings)).batch)
+        batches.append(trial_plan(stated, place, settings).batch)
     first = min(min(batch.evaluate_every_steps, batch.total_steps) for batch in batches)
     pace = Pace(first, max(batch.total_steps for batch in batches))
     grace = stated.sweep.search.grace_steps
@@ -74,7 +74,7 @@ def pace_of(stated: StatedSweep, plan: Plan, place: Place) -> Pace:
     return pace
 
 
-def _paces(stated: StatedSweep) -> Iterator[dict[str, object]]:
+def _paces(stated: StatedSweep) -> Iterator[Settings]:
     """The ends of those keys of the space that change how many steps there are."""
     keys = [key for key in _STEP_KEYS if key in stated.sweep.space]
     ends = itertools.product(*(stated.sweep.space[key].values for key in keys)) if keys else ()

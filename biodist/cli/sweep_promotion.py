@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from biodist.sweeps.search import Search
 
 DEFAULT = "default"  # the recipe itself
+_GO_ON = frozenset({EXIT_DONE, EXIT_FAILED, EXIT_SOME})  # after any other code no further configuration begins
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,29 @@ def promote_best(root: Path, count: int, seeds: int, default: bool) -> int:
     if default:
         chosen.append(_Promoted(DEFAULT, {}, folder.seeds_of(DEFAULT)))
     folder.promoted.mkdir(exist_ok=True)
-    codes = [_run(stated, folder, place, one, seeds) for one in chosen]
+    fresh = fresh_seeds(search, seeds)
+    codes: list[int] = []
+    for one in chosen:
+        codes.append(_run(folder, place, one, fresh))
+        if codes[-1] not in _GO_ON:
+            break
     _print(stated, chosen)
+    if codes[-1] not in _GO_ON:
+        return codes[-1]
     failed = sum(code != EXIT_DONE for code in codes)
-    if stopping := [code for code in codes if code not in (EXIT_DONE, EXIT_FAILED, EXIT_SOME)]:
-        return stopping[0]
     return EXIT_DONE if not failed else EXIT_FAILED if failed == len(codes) else EXIT_SOME
 
 
+def fresh_seeds(search: Search, count: int) -> range:
+    """Seeds that no trial had, also where the seed itself is searched."""
+    first = max(trial.seed for trial in search.trials.values()) + 1
+    return range(first, first + count)
+
+
 def _chosen(folder: SweepFolder, search: Search, count: int) -> list[_Promoted]:
-    if search.open:
+    from launch.standing import living_holder
+
+    if search.open or living_holder(folder.driver) is not None:
         do = f"finish it first: biodist sweep --resume {folder.root}"
         raise UserError(Problem(str(folder.root), f"the sweep is not over: {headline(search)}", do))
     found = ranked(search)
@@ -65,20 +79,19 @@ def _chosen(folder: SweepFolder, search: Search, count: int) -> list[_Promoted]:
     return [_Promoted(one.name, one.settings, folder.seeds_of(one.name)) for one in found[:count]]
 
 
-def _run(stated: StatedSweep, folder: SweepFolder, place: Place, one: _Promoted, seeds: int) -> int:
+def _run(folder: SweepFolder, place: Place, one: _Promoted, seeds: range) -> int:
     """Its seeds, none of which a trial has seen; scored as the recipe says, test included."""
     from biodist.cli.seeds import submit_seeds, train_seeds
     from biodist.cli.submission import Wish
 
-    first = stated.recipe.train.seed + stated.sweep.search.seeds
-    words = (*overrides(one.settings), f"train.seed={first}")
+    words = overrides({**one.settings, "train.seed": seeds.start})
     settings = ", ".join(f"{key}={written(value)}" for key, value in one.settings.items()) or "the recipe itself"
     err.print(f"{one.name}: {settings}")
     recipe = str(folder.recipe)
     if place.kind == "slurm":
         assert place.on is not None
-        return submit_seeds(Wish(recipe, words, place.on, place.nodes, place.nproc), one.folder.root, seeds)
-    return train_seeds(recipe, words, one.folder.root, seeds, place.nproc, place.device)
+        return submit_seeds(Wish(recipe, words, place.on, place.nodes, place.nproc), one.folder.root, len(seeds))
+    return train_seeds(recipe, words, one.folder.root, len(seeds), place.nproc, place.device)
 
 
 def _print(stated: StatedSweep, chosen: list[_Promoted]) -> None:

@@ -21,7 +21,7 @@ from biodist.config.recipe import Recipe
 from biodist.config.space import Settings
 from biodist.config.space import overrides as words_of
 from biodist.config.sweep import Sweep
-from biodist.config.sweep_rules import broken_sweep_rules, fixed, space_problems
+from biodist.config.sweep_rules import broken_sweep_rules, space_problems, trial_words
 from biodist.errors import BiodistError, Problem, UserError
 
 _FREE: dict[str, bool | set[str]] = {
@@ -43,7 +43,7 @@ class StatedSweep:
 
     def trial_recipe(self, settings: Settings, more: Sequence[str] = ()) -> Recipe:
         """The recipe of a trial. Raises UserError."""
-        return recipe_of(overridden(self.document, (*fixed(self.sweep), *words_of(settings), *more)), False)
+        return recipe_of(overridden(self.document, (*trial_words(self.sweep, settings), *more)), False)
 
     def best_recipe(self, settings: Settings) -> Recipe:
         """The recipe with a trial's settings, scored as the recipe itself says. Raises UserError."""
@@ -107,6 +107,8 @@ def find_sweep(name_or_path: str | Path) -> Path:
     close = difflib.get_close_matches(path.stem, known, n=1, cutoff=0.5)
     do = f"did you mean {SWEEPS}/{close[0]}? " if close else ""
     do += "there are " + ", ".join(f"{SWEEPS}/{name}" for name in known)
+    if path.is_dir():
+        raise UserError(Problem(shown_value(path), "is a folder", f"a sweep's goes on with --resume {path}; {do}"))
     raise UserError(Problem(shown_value(path), "there is no such file, and no sweep of that name", do))
 
 

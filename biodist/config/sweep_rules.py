@@ -37,6 +37,11 @@ def fixed(sweep: Sweep) -> tuple[str, ...]:
     return (f"evaluate.metric={written(sweep.metric)}", f"evaluate.mode={sweep.mode}", "evaluate.test=false")
 
 
+def trial_words(sweep: Sweep, settings: Settings) -> tuple[str, ...]:
+    """The overrides of a trial: its settings, then what no setting can undo."""
+    return (*overrides(settings), *fixed(sweep))
+
+
 def space_problems(sweep: Sweep, written_sweep: Document, recipe: Document, check_files: bool) -> list[Problem]:
     """What is wrong between the space and the recipe: unknown keys, values of another type, corners that are no
     recipe, a metric that no trial reports. Each with its place in the sweep's file."""
@@ -159,9 +164,8 @@ def _untyped(sweep: Sweep, written_sweep: Document) -> Iterator[Problem]:
 def _of_corner(
     sweep: Sweep, settings: Settings, written_sweep: Document, recipe: Document, check_files: bool
 ) -> Iterator[Problem]:
-    words = (*fixed(sweep), *overrides(settings))
     try:
-        made = recipe_of(overridden(recipe, words), check_files)
+        made = recipe_of(overridden(recipe, trial_words(sweep, settings)), check_files)
     except UserError as error:
         for problem in error.problems:
             yield _in_sweep(problem, settings, written_sweep)

@@ -124,10 +124,12 @@ def check_any(source: AnySource, leaks: LeakCheck | None = None) -> AnyReport:
 def check_file(source: Source, leaks: LeakCheck | None = None) -> CheckReport:
     """Reads a tagged file once and reports on it. Problems are in the report, not raised."""
     reading, repetition = Reading(source), Repetition()
+    if leaks is not None:
+        leaks.begin(str(source.path))
     problems: tuple[Problem, ...] = ()
     try:
         for record in reading:
-            _take_in(record, str(source.path), repetition, leaks)
+            _take_in(record, repetition, leaks)
     except UserError as error:
         problems = error.problems
     return CheckReport(source, reading.report, repetition.repeats, problems)
@@ -148,21 +150,23 @@ def check_text_file(source: TextSource) -> TextCheckReport:
 def check_documents(source: DocumentSource, leaks: LeakCheck | None = None) -> DocumentCheckReport:
     """Reads a corpus once and reports on it. Problems are in the report, not raised."""
     reading, repetition, made = DocumentReading(source), Repetition(), SentenceCounts()
+    if leaks is not None:
+        leaks.begin(str(source.path))
     problems: tuple[Problem, ...] = ()
     try:
         for document in reading:
             layer = one_layer(document.mentions).mentions
             flat = Document(document.document, document.corpus, document.line, document.text, layer)
             for record in sentences(flat, made):
-                _take_in(record, str(source.path), repetition, leaks)
+                _take_in(record, repetition, leaks)
     except UserError as error:
         problems = error.problems
     return DocumentCheckReport(source, reading.report, made, repetition.repeats, problems)
 
 
-def _take_in(record: Record, file: str, repetition: Repetition, leaks: LeakCheck | None) -> None:
+def _take_in(record: Record, repetition: Repetition, leaks: LeakCheck | None) -> None:
     entities = [(each.start, each.end, each.type) for each in record.entities]
     # The token count too: the same letters cut otherwise have another row of tags.
     repetition.add(record.line, [record.tokens], (len(record.tokens), entities))
     if leaks is not None:
-        leaks.add(file, record)
+        leaks.add(record)

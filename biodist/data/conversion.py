@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from biodist.data.formats.reading import DocumentReading
+from biodist.data.formats.draft import shown_id
+from biodist.data.formats.reading import DocumentReading, DocumentReport
 from biodist.data.formats.source import DocumentFormat, DocumentSource
 from biodist.data.formats.tagged import TaggedWriter
 from biodist.data.formats.writing import CannotHold, document_writer
@@ -23,7 +24,8 @@ TaggedFormat = Literal["iob2", "iobes"]
 @dataclass(frozen=True)
 class Converted:
     """What was written: ``units`` documents, or sentences of a tagged file. ``changed`` characters became blanks,
-    ``lost`` mentions were left out to make one layer, ``stretched`` cover gaps now, ``split_words`` words were cut."""
+    ``lost`` mentions were left out to make one layer, ``stretched`` cover gaps now, ``split_words`` words were cut.
+    ``left_out`` mentions were renamed to O, ``repeated`` ones stood there twice, ``repaired`` tag sequences mended."""
 
     path: Path
     units: int
@@ -33,6 +35,9 @@ class Converted:
     stretched: int = 0
     split_words: int = 0
     passed_over: int = 0
+    left_out: int = 0
+    repeated: int = 0
+    repaired: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for ``--json``."""
@@ -68,19 +73,18 @@ def _to_tags(source: Source | DocumentSource, to: Path, format: str) -> Converte
                 writer.write(record, record.document if named else None)
                 units, mentions = units + 1, mentions + len(record.entities)
             except CannotHold as refusal:
-                problems.note(record.line, refusal.what, refusal.do)
+                problems.note(record.line, f"document {shown_id(record.document)} {refusal.what}", refusal.do)
         problems.raise_any()
-    if not isinstance(reading, SentenceReading):
-        return Converted(to, units, mentions)
-    documents, counts = reading.documents, reading.counts
-    lost = documents.dropped_overlapping + documents.dropped_discontinuous + counts.wordless
-    passed_over = sum(documents.passed_over.values())
-    return Converted(to, units, mentions, 0, lost, documents.stretched, counts.split_words, passed_over)
+    if isinstance(reading, Reading):
+        return _of_tags(reading, Converted(to, units, mentions))
+    counts = reading.counts
+    written = Converted(to, units, mentions, lost=counts.wordless, split_words=counts.split_words)
+    return _of_documents(reading.documents, written)
 
 
 def _to_spans(source: Source | DocumentSource, to: Path, format: DocumentFormat) -> Converted:
-    reading = DocumentReading(source) if isinstance(source, DocumentSource) else None
-    documents = reading or (document for document, _ in joined_documents(cast(Source, source)))
+    reading = DocumentReading(source) if isinstance(source, DocumentSource) else Reading(source)
+    documents = (each for each, _ in joined_documents(reading)) if isinstance(reading, Reading) else reading
     problems, units, mentions = FileProblems(source.path), 0, 0
     with document_writer(to, format) as writer:
         for document in documents:
@@ -88,20 +92,32 @@ def _to_spans(source: Source | DocumentSource, to: Path, format: DocumentFormat)
                 writer.write(document)
                 units, mentions = units + 1, mentions + len(document.mentions)
             except CannotHold as refusal:
-                problems.note(document.line, f"document {refusal.what}", refusal.do)
+                problems.note(document.line, f"document {shown_id(document.document)} {refusal.what}", refusal.do)
         problems.raise_any()
-    if reading is None:
-        return Converted(to, units, mentions, writer.changed)
-    report = reading.report
-    lost = report.dropped_overlapping + report.dropped_discontinuous
-    passed_over = sum(report.passed_over.values())
-    return Converted(to, units, mentions, writer.changed, lost, report.stretched, 0, passed_over)
+    written = Converted(to, units, mentions, writer.changed)
+    return _of_tags(reading, written) if isinstance(reading, Reading) else _of_documents(reading.report, written)
 
 
-def joined_documents(source: Source) -> Iterator[tuple[Document, tuple[Record, ...]]]:
+def _of_tags(reading: Reading, written: Converted) -> Converted:
+    """With what reading a tagged file counted."""
+    return replace(written, left_out=reading.report.left_out, repaired=reading.report.repaired)
+
+
+def _of_documents(report: DocumentReport, written: Converted) -> Converted:
+    """With what reading documents counted."""
+    return replace(
+        written,
+        lost=written.lost + report.dropped_overlapping + report.dropped_discontinuous,
+        stretched=report.stretched,
+        passed_over=sum(report.passed_over.values()),
+        left_out=report.left_out,
+        repeated=report.repeated,
+    )
+
+
+def joined_documents(reading: Reading) -> Iterator[tuple[Document, tuple[Record, ...]]]:
     """The documents of a tagged file, each with its sentences: words joined by blanks, sentences by line ends, and the
     words' offsets in that text. Where a file marks no documents each sentence is one, its number its id."""
-    reading = Reading(source)
     open_records: list[Record] = []
     for number, record in enumerate(reading, start=1):
         if not reading.has_documents:

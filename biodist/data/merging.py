@@ -43,7 +43,8 @@ class Merged:
 
 def merge_corpora(recipe: Recipe, to: Path) -> Merged:
     """Writes every training sentence of the recipe, its types renamed, leaks left out, copies added (`data.leaks`,
-    `data.augment`): whole or not at all. Memory does not grow with the corpora.
+    `data.augment`): whole or not at all, its owner's alone under `data.sensitive`. Memory does not grow with the
+    corpora.
 
     Raises:
         UserError: the task has no mentions, ``to`` is there already, or a corpus is broken; every problem.
@@ -58,6 +59,8 @@ def merge_corpora(recipe: Recipe, to: Path) -> Merged:
     staging = to.with_name(temporary_name(to.name))
     try:
         with staging.open("x", encoding="utf-8", newline="\n") as file:
+            if recipe.data.sensitive:
+                staging.chmod(0o600)  # nothing is written yet
             corpora = [_written(recipe, entry, selection, file, problems) for entry in recipe.data.train]
         if problems:
             raise UserError(problems)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from pathlib import Path
 
+from biodist.data.formats.draft import shown_id
 from biodist.data.formats.source import DocumentFormat
 from biodist.data.formats.tagged import TaggedWriter
-from biodist.data.formats.writing import CannotHold, document_writer
+from biodist.data.formats.writing import CannotHold, DocumentWriter, document_writer
 from biodist.data.prediction_parts import PredictionParts, TaggedDocument
 from biodist.data.records import Entity, Record
 from biodist.data.tags import PREFIXES
@@ -22,7 +23,7 @@ def write_predictions(parts: PredictionParts, target: Path, format: str) -> int:
     job, mentions = parts.job, 0
     problems, tags = FileProblems(Path(job.path)), job.format in PREFIXES
     target.parent.mkdir(parents=True, exist_ok=True)
-    with TaggedWriter(target) if format == "iob2" else document_writer(target, _spans(format)) as writer:
+    with _writer(target, format) as writer:
         for number, tagged in enumerate(parts.read(), start=1):
             try:
                 if isinstance(writer, TaggedWriter):
@@ -33,14 +34,18 @@ def write_predictions(parts: PredictionParts, target: Path, format: str) -> int:
                     writer.write(tagged.document)
                 mentions += len(tagged.document.mentions)
             except CannotHold as refusal:
-                problems.note(tagged.document.line, f"document {refusal.what}", refusal.do or "give another --to")
+                name = shown_id(tagged.document.document)
+                do = refusal.do or "give another --to"
+                problems.note(tagged.document.line, f"document {name} {refusal.what}", do)
         problems.raise_any()
     return mentions
 
 
-def _spans(format: str) -> DocumentFormat:
+def _writer(target: Path, format: str) -> TaggedWriter | DocumentWriter:
+    if format in ("iob2", "iobes"):
+        return TaggedWriter(target, format == "iobes")
     chosen: DocumentFormat = format  # type: ignore[assignment]
-    return chosen
+    return document_writer(target, chosen)
 
 
 def _place(tagged: TaggedDocument, tags: bool) -> int | None:

@@ -1,4 +1,4 @@
-"""What a model is to tag: documents with their sentences, whatever the file; marks that are in it are not looked at."""
+"""What a model is to tag: documents with their sentences, whatever the file; marks that are in it are not used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 from biodist.data.conversion import joined_documents
 from biodist.data.formats.reading import DocumentReading
 from biodist.data.formats.source import DocumentSource
-from biodist.data.iob import Source
+from biodist.data.iob import Reading, Source
 from biodist.data.records import Document, Record
 from biodist.data.sentences import sentences
 
@@ -34,7 +34,7 @@ def untagged(source: Source | DocumentSource) -> Iterator[Untagged]:
     """The documents of a file, one by one. A tagged file's words stay its own; other texts are cut into sentences and
     words by rules. Raises UserError at the end, with every problem of the file."""
     if isinstance(source, Source):
-        for document, records in joined_documents(replace(source, repair=True)):
+        for document, records in joined_documents(Reading(replace(source, repair=True))):
             plain = tuple(replace(record, entities=()) for record in records)
             yield Untagged(replace(document, mentions=()), plain)
         return

@@ -87,10 +87,16 @@ class JsonLines:
             os.ftruncate(self._file.fileno(), whole)
 
     def append(self, value: Any) -> None:
-        """Adds one line. Raises OSError when the disk is full."""
+        """Adds one line, or nothing of it. Raises OSError when the disk is full."""
+        whole = os.fstat(self._file.fileno()).st_size
         rest = memoryview(json.dumps(value, ensure_ascii=False).encode() + b"\n")
-        while rest:  # an unbuffered file may take a part only
-            rest = rest[self._file.write(rest) :]
+        try:
+            while rest:  # an unbuffered file may take a part only
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            with suppress(OSError):  # a part of a line would spoil the next one
+                os.ftruncate(self._file.fileno(), whole)
+            raise
 
     def sync(self) -> None:
         """Waits until every line is on the disk."""

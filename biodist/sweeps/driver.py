@@ -11,16 +11,16 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from biodist.config.space import overrides
 from biodist.config.sweep_loading import StatedSweep
-from biodist.config.sweep_rules import fixed
-from biodist.errors import MachineCannot
+from biodist.config.sweep_rules import trial_words
+from biodist.errors import BiodistError, MachineCannot
 from biodist.plan.plan import read_plan
-from biodist.run.lease import Lease
+from biodist.run.lease import Lease, Replaced
 from biodist.run.sweep_folder import SweepFolder
 from biodist.sweeps.backend import Backend, Launch
 from biodist.sweeps.ledger import (
@@ -66,7 +66,10 @@ class Driver:
         self.ledger = self.open_ledger(self.folder.ledger)
 
     def run(self) -> Ending:
-        """Until every trial is over, or a signal asks to stop. Raises MachineCannot when another driver took over."""
+        """Until every trial is over, or a signal asks to stop.
+
+        Raises MachineCannot when another driver took over, or the ledger cannot be written; trials that run go on.
+        """
         self._note(DriverBegan(host=socket.gethostname(), pid=os.getpid()))
         try:
             with StopRequests() as requests:
@@ -76,12 +79,19 @@ class Driver:
                         return self._let_go(asked, requests)
                     self._look()
                     self._fill()
-                    time.sleep(self.backend.look_every_s if self._running else 0)
+                    self.changed(self.search)
+                    time.sleep(self.backend.look_every_s if self.search.open else 0)
             return "done"
+        except BiodistError:
+            if self._running:
+                go_on = "`biodist sweep --resume` takes them up, `biodist cancel` ends them"
+                self.say(f"{len(self._running)} trials of {self.folder.root} go on without this driver: {go_on}")
+            raise
         finally:
-            if not self.lease.lost.is_set():
+            with suppress(OSError, MachineCannot):  # nothing is lost without this line
                 self._note(DriverEnded())
-            self.ledger.close()
+            with suppress(OSError):
+                self.ledger.close()
             self.backend.close()
 
     def _take_up(self) -> None:
@@ -92,12 +102,12 @@ class Driver:
             if trial.key in living:
                 self._running.add(trial.key)
                 self.say(f"trial {trial.key}: found running, goes on")
-            elif trial.started is not None:
+            else:  # also where its start was not noted: it may have come to its end since
                 self._judge(trial.key, is_left_over=True)
 
     def _look(self) -> None:
         if self.lease.lost.is_set():
-            raise MachineCannot(f"{self.folder.root}: another driver has taken this sweep over; this one does no more")
+            raise self._taken_over()
         living = self.backend.living(sorted(self._running))
         for key in sorted(self._running, key=lambda key: self.search.trials[key].number):
             self._relay(key)
@@ -122,9 +132,10 @@ class Driver:
             self._note(Reported(key=key, step=score.step, value=score.value, is_last=is_last))
 
     def _total_steps(self, key: str) -> int:
-        """Of a trial, by its newest plan."""
+        """Of a trial, by its newest plan; an attempt that has just begun has none yet."""
         if key not in self._totals:
-            self._totals[key] = read_plan(self.folder.trial(key).attempts()[-1].plan).batch.total_steps
+            plans = [attempt.plan for attempt in self.folder.trial(key).attempts() if attempt.plan.exists()]
+            self._totals[key] = read_plan(plans[-1]).batch.total_steps if plans else self.pace.total
         return self._totals[key]
 
     def _judge(self, key: str, is_left_over: bool = False) -> None:
@@ -134,7 +145,7 @@ class Driver:
         if outcome.finished or trial.is_stopped:
             self._end(trial, "stopped_early" if trial.is_stopped else "finished")
         elif self._is_over_time():
-            self._end(trial, "out_of_budget", "search.max_hours is used up")
+            self._end_by_budget(trial)
         elif is_left_over:
             return  # it ended with its driver, or was stopped with it
         elif outcome.asked:
@@ -149,6 +160,9 @@ class Driver:
         self._note(Faltered(key=key, why=outcome.why))
         self.say(f"trial {key}: {outcome.why}")
 
+    def _end_by_budget(self, trial: Trial) -> None:
+        self._end(trial, "out_of_budget", "search.max_hours is used up")
+
     def _end(self, trial: Trial, state: End, why: str = "") -> None:
         trial, seconds = self.search.trials[trial.key], worked_s(self.folder.trial(trial.key), time.time())
         self._note(
@@ -158,7 +172,7 @@ class Driver:
 
     def _fill(self) -> None:
         """Starts as many trials as there is room for: first those that were begun, then new proposals."""
-        waiting = [trial for trial in self.search.open if trial.key not in self._running]
+        waiting = self._waiting()
         while len(waiting) + len(self._running) < self.backend.slots and self._may_begin():
             intents = self.search.next_intents()
             if not intents:
@@ -175,8 +189,19 @@ class Driver:
             self._end(self.search.trials[refused.key], "failed", refused.why)
             self.say(f"trial {refused.key}: {refused.why}")
 
+    def _waiting(self) -> list[Trial]:
+        """Trials that were begun and do not run. Those that somebody has brought to their end, or for which no time is
+        left, are over."""
+        waiting = [trial for trial in self.search.open if trial.key not in self._running]
+        for trial in waiting:
+            if outcome_of(self.folder.trial(trial.key), self.folder.log(trial.key)).finished:
+                self._judge(trial.key)
+            elif self._is_over_time():
+                self._end_by_budget(trial)
+        return [trial for trial in waiting if self.search.trials[trial.key].end is None]
+
     def _launch(self, trial: Trial) -> Launch:
-        words = (*fixed(self.stated.sweep), *overrides(trial.settings))
+        words = trial_words(self.stated.sweep, trial.settings)
         seed = (f"train.seed={trial.seed}",) if "train.seed" not in trial.settings else ()
         return Launch(trial.key, self.folder.trial(trial.key), (*words, *seed))
 
@@ -186,10 +211,19 @@ class Driver:
         self._gone[started.key] = 0
 
     def _note(self, event: AnyEvent) -> None:
-        """On the disk first, then in the state."""
-        self.ledger.append(event)
+        """On the disk first, then in the state. Raises MachineCannot where this driver may not write, or cannot."""
+        try:
+            with self.lease.fence().hold():  # one that was paused and replaced writes nothing
+                self.ledger.append(event)
+        except Replaced:
+            raise self._taken_over() from None
+        except OSError as error:
+            raise MachineCannot(f"{self.folder.ledger}: cannot be written ({error.strerror}): make room") from None
         self.search.apply(event)
         self.changed(self.search)
+
+    def _taken_over(self) -> MachineCannot:
+        return MachineCannot(f"{self.folder.root}: another driver has taken this sweep over; this one does no more")
 
     def _may_begin(self) -> bool:
         search = self.stated.sweep.search

@@ -102,6 +102,7 @@ class Ledger:
     """Appends events; each is on the disk when `append` returns. One writer: who holds the driver's lease."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._lines = JsonLines(path)
         self.seconds = 0.0  # spent writing
 

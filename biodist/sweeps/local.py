@@ -52,7 +52,7 @@ def slots_of(machine: Machine, nproc: int, device: str, concurrency: int) -> lis
     each = max(1, len(cores) // count)
     return [
         Slot(
-            tuple(cores[place * each : (place + 1) * each]),
+            tuple(cores[place * each : (place + 1) * each]) or tuple(cores),  # more GPUs than cores
             tuple(gpu.uuid for gpu in machine.gpus[place * nproc : (place + 1) * nproc]) if on_gpus else (),
         )
         for place in range(count)
@@ -91,17 +91,15 @@ class LocalBackend:
         return living
 
     def start(self, launches: Sequence[Launch], note: Note) -> list[Refused]:
-        refused = []
         for launch in launches:
             slot = next(part for part in self.parts if part not in self._taken.values())
             try:
                 process = self._at_the_gate(launch, slot)
-            except OSError as error:
-                refused.append(Refused(launch.key, f"its process cannot be started: {error.strerror}"))
-                continue
+            except OSError as error:  # no fault of the trial: the next one would not start either
+                raise MachineCannot(f"trial {launch.key}: its process cannot be started: {error.strerror}") from None
             self._let_in(launch.key, process, note)
             self._taken[launch.key] = slot
-        return refused
+        return []
 
     def living(self, keys: Sequence[str]) -> set[str]:
         living = {key for key in keys if self._lives(key)}

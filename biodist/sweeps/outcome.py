@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from biodist.errors import RunFailed
 from biodist.run.folder import RunFolder
-from biodist.run.records import AttemptRecord, is_finished
+from biodist.run.records import AttemptRecord
+from launch.standing import History
 
 _VALIDATION = b'"validation"'
 _TAIL = 400  # characters of a log's last line
@@ -52,7 +54,7 @@ class Scores:
         except FileNotFoundError:
             return
         with file:
-            stat = self.path.stat()
+            stat = os.fstat(file.fileno())  # of the file that is read: another may stand in its place by now
             if (stat.st_dev, stat.st_ino) != self._file or stat.st_size < self._offset:
                 self._file, self._offset = (stat.st_dev, stat.st_ino), 0
             file.seek(self._offset)
@@ -76,20 +78,20 @@ class Outcome:
 def outcome_of(run: RunFolder, log: Path) -> Outcome:
     """Raises OSError where the run cannot be read."""
     try:
-        if is_finished(run):
-            return Outcome(True, False)
-        records = [AttemptRecord.load(attempt.record) for attempt in run.attempts() if attempt.record.exists()]
+        history = History.read(run)
     except RunFailed as error:
         return Outcome(False, False, str(error))
-    last = records[-1] if records else None
-    if last is None:
+    if history.finished:
+        return Outcome(True, False)
+    if history.cancelled:  # before it began anything, or however it then ended
+        return Outcome(False, True, "its job was cancelled")
+    if (last := history.last) is None:
         return Outcome(False, False, f"nothing was begun: {last_line(log) or 'it left no word'}")
     if last.failure is not None:
         step = "" if last.failure.step is None else f" at step {last.failure.step}"
         return Outcome(False, False, f"rank {last.failure.rank}{step}: {last.failure.message}")
     if last.outcome == "stopped":
-        cancelled = last.job is None or any(job.cancelled.exists() for job in run.jobs()[-1:])
-        return Outcome(False, cancelled, f"stopped by {last.stopped_by or 'a signal'}")
+        return Outcome(False, last.job is None, f"stopped by {last.stopped_by or 'a signal'}")
     return Outcome(False, False, "killed" if last.outcome == "running" else last_line(log) or last.outcome)
 
 

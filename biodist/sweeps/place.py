@@ -18,6 +18,11 @@ class Place(Record):
     nproc: int | None = None
     device: str = "auto"
 
+    @property
+    def where(self) -> str:
+        """For a person."""
+        return "on this machine" if self.on is None else f"with --on {self.on}"
+
     def options(self) -> tuple[str, ...]:
         """As a person types them."""
         words: tuple[str, ...] = ("--on", self.on) if self.on else ()

@@ -9,6 +9,7 @@ import hashlib
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from biodist.sweeps.backend import Launch, Note, Refused
 from biodist.sweeps.ledger import Started
 
 _LOOK_EVERY_S = 1.0
+_KILLED_AFTER_S = 120.0  # after it was asked to save and stop
 _ANSWER_S = 0.5  # for all actors together; one that does not answer waits for its resources, or works
 
 
@@ -66,7 +68,7 @@ class RayBackend:
     look_every_s: float = _LOOK_EVERY_S
     ends_with_driver: bool = False
     _actors: dict[str, Any] = field(default_factory=dict)
-    _asked: set[str] = field(default_factory=set)
+    _asked: dict[str, float] = field(default_factory=dict)
     _pending: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -114,6 +116,8 @@ class RayBackend:
         import ray
         from ray.exceptions import RayError
 
+        for key in [key for key in keys if time.monotonic() > self._asked.get(key, float("inf"))]:
+            self._free(key)  # it hangs, or still waits for its place
         for key in keys:
             if key in self._actors and key not in self._pending:
                 self._pending[key] = self._actors[key].lives.remote()
@@ -135,7 +139,7 @@ class RayBackend:
 
     def stop(self, key: str) -> None:
         if key not in self._asked and key in self._actors:
-            self._asked.add(key)
+            self._asked[key] = time.monotonic() + _KILLED_AFTER_S
             self._actors[key].signal.remote(int(signal.SIGTERM))
 
     def kill(self, keys: Sequence[str]) -> None:
@@ -154,7 +158,7 @@ class RayBackend:
 
         actor = self._actors.pop(key, None)
         self._pending.pop(key, None)
-        self._asked.discard(key)
+        self._asked.pop(key, None)
         if actor is not None:
             ray.kill(actor)
         try:

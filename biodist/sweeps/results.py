@@ -91,10 +91,18 @@ def _parquet(table: Sequence[dict[str, Any]], keys: Sequence[str]) -> bytes:
     columns = {}
     for name in table[0]:
         values = [row[name] for row in table]
-        is_number = all(value is None or isinstance(value, int | float) for value in values)
-        if name in keys and not is_number:  # listed values may be of several kinds in one column
-            values = [None if value is None else written(value) for value in values]
-        columns[name] = values
+        columns[name] = _column(values) if name in keys else values
     sink = io.BytesIO()
     parquet.write_table(pyarrow.table(columns), sink)
     return sink.getvalue()
+
+
+def _column(values: Sequence[Any]) -> list[Any]:
+    """Settings of one key: numbers where all are, also those that a file lists; else what stands for them in text."""
+    given = [value for value in values if value is not None]
+    try:
+        numbers = [float(value) for value in given]
+    except (TypeError, ValueError):
+        return [None if value is None else written(value) for value in values]
+    is_whole = all(number.is_integer() and "." not in str(value) for number, value in zip(numbers, given, strict=True))
+    return [None if value is None else int(float(value)) if is_whole else float(value) for value in values]

@@ -21,6 +21,7 @@ from launch.standing import History, is_under_way, open_jobs
 Submit = Callable[[Sequence[Launch]], tuple[dict[str, str], list[Refused]]]
 """Submits trials, several as one array; gives the jobs by key, and those that can never be submitted."""
 
+_FULL = ("MaxSubmitJob",)  # what accounting says to a user who has as many jobs as are allowed
 _LOOK_EVERY_S = 5.0
 _NOTED_WITHIN_S = 5.0  # a job that brings itself back is noted this soon after it was submitted
 
@@ -47,9 +48,9 @@ class SlurmBackend:
         try:
             jobs, refused = self.submit(launches)
         except MachineCannot as error:
-            if not any(sign in str(error) for sign in UNREACHED):
+            if not any(sign in str(error) for sign in (*UNREACHED, *_FULL)):
                 raise
-            self.say(f"Slurm cannot be reached, {len(launches)} trials wait: {error}")
+            self.say(f"Slurm takes no job now, {len(launches)} trials wait: {error}")
             return []
         for key, job in jobs.items():
             note(Started(key=key, job=job))

@@ -186,3 +186,16 @@ def test_stats_of_training_and_test(corpus, pairs):
     pairs.write_text(json.dumps({"sentence1": "a", "sentence2": "b", "gold_label": "neutral"}) + "\n")
     texts = json.loads(data("stats", pairs, pairs, "--format", "jsonl", "--json").stdout)["files"]
     assert texts[1]["majority"] == 1.0 and texts[0]["classes"] == {"neutral": 1}
+
+
+def test_what_is_in_a_recipe_s_files_is_said_though_its_encoder_is_none(corpus, tmp_path):
+    """Only the windows need the encoder's tokenizer."""
+    (tmp_path / "empty").mkdir()
+    entry = f"[{{path: '{corpus}', name: one}}]"
+    (tmp_path / "r.yaml").write_text(
+        f"name: r\ntask: ner\nmodel: {{name: {tmp_path}/empty}}\ndata: {{labels: [Disease, Gene], train: {entry}, "
+        f"validation: {entry}}}\ntrain: {{epochs: 1}}\n"
+    )
+    result = run("--recipe", str(tmp_path / "r.yaml"))
+    assert isinstance(result.exception, UserError) and "empty" in str(result.exception)
+    assert result.stdout.count("mentions of Gene") == 2

@@ -52,6 +52,19 @@ FORMATS = {
 }
 
 
+def test_the_output_is_written_as_the_file_is(terminal: Any, finished: str) -> None:
+    """BioC stays JSON, IOBES stays IOBES, where nothing else is asked for."""
+    passage = {"offset": 0, "text": TEXT}
+    (terminal.folder / "pm.json").write_text(json.dumps({"documents": [{"id": "7", "passages": [passage]}]}))
+    (terminal.folder / "e.tsv").write_text("".join(f"{word}\tO\n" for word in TEXT.split()))
+    said = predicted(terminal, finished, "pm.json")
+    assert said["out"] == "pm.predicted.json" and said["format"] == "bioc"
+    assert json.loads((terminal.folder / said["out"]).read_text())["documents"][0]["id"] == "7"
+    assert predicted(terminal, finished, "e.tsv", "--format", "iobes", "--out", "e.out")["format"] == "iobes"
+    (record,) = Reading(Source(terminal.folder / "e.out", "iobes"))
+    assert record.tokens == tuple(TEXT.split()) and record.entities
+
+
 def test_both_formats_say_the_same(terminal: Any, finished: str) -> None:
     """Offsets into the file's own text, type and score; what the file had marked is not taken over."""
     found = {}

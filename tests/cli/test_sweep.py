@@ -193,6 +193,10 @@ def test_half_the_trials_fail(desk: Any) -> None:
         (("sweep", "--promote", "1", "."), 2, "is no sweep's folder"),
         (("sweep", "sweep.yaml", "--driver-on", "devcluster"), 2, "name a profile for the trials as well"),
         (("plan", "sweep.yaml", "search.trials=-1"), 2, "at least 1"),
+        (("sweep", "."), 2, "goes on with --resume"),
+        (("sweep", "sweep.yaml", "--seeds", "5"), 2, "search.seeds"),
+        (("sweep", "--resume", ".", "--on", "devcluster", "--nproc", "2"), 2, "2 problems"),
+        (("sweep", "--promote", "1", ".", "train.epochs=3"), 2, "train.epochs=3 is given"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -201,6 +205,28 @@ def test_bad_input(desk: Any, arguments: tuple[str, ...], code: int, what: str) 
     said = desk.run(*arguments)
     assert said.code == code and what in said.err and "Traceback" not in said.text, said.text
     assert not list(desk.folder.glob("runs")), "something was written"
+
+
+def test_trials_under_way_keep_their_place(tmp_path: Path) -> None:
+    """Whoever forgets `--on` does not begin on this machine what waits in a queue."""
+    from biodist.cli.sweep import place_of, refuse_other_place
+    from biodist.errors import UserError
+    from biodist.run.sweep_folder import SweepFolder
+    from biodist.sweeps.ledger import Ended, Ledger, Started
+
+    folder, key = SweepFolder.prepare(tmp_path / "swept"), "0123abcd-0001"
+    there, here = place_of("a100x8", None, None, "auto"), place_of(None, None, 2, "auto")
+    there.save(folder.place)
+    ledger = Ledger(folder.ledger)
+    refuse_other_place(folder, here)
+    ledger.append(Started(key=key, job="1"))
+    refuse_other_place(folder, there.model_copy(update={"nodes": 2}))
+    with pytest.raises(UserError, match="1 trials were begun with --on a100x8, and are not over") as caught:
+        refuse_other_place(folder, here)
+    assert "biodist sweep --resume" in str(caught.value)
+    ledger.append(Ended(key=key, state="finished", steps=1, value=0.5, seconds=1))
+    ledger.close()
+    refuse_other_place(folder, here)
 
 
 def test_without_optuna(desk: Any) -> None:
@@ -241,5 +267,7 @@ def test_trials_keep_to_their_cores() -> None:
     held = [core for slot in slots for core in slot.cores]
     assert len(slots) == cores and len(held) == len(set(held)) == cores
     gpus = tuple(Gpu(index=n, uuid=f"GPU-{n}", name="g", memory=1, compute_capability=9.0) for n in range(5))
+    many = slots_of(machine.model_copy(update={"gpus": gpus * (cores + 1)}), 1, "cuda", 99)
+    assert len(many) > cores and all(slot.cores for slot in many)
     slots = slots_of(machine.model_copy(update={"gpus": gpus}), 2, "cuda", 8)
     assert [slot.gpus for slot in slots] == [("GPU-0", "GPU-1"), ("GPU-2", "GPU-3")]

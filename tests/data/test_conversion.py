@@ -42,7 +42,11 @@ def test_any_sentence_to_tags_and_back(format: str, record: Record) -> None:
             with TaggedWriter(path, format == "iobes") as writer:
                 writer.write(record, record.document)
         except CannotHold:
-            odd = [token for token in record.tokens if set(token) & set(" \t\r\n\0") or token.startswith("-DOCSTART-")]
+            odd = [
+                token
+                for token in record.tokens
+                if set(token) & set("\t\r\n\0") or token.strip(" ") != token or token.startswith("-DOCSTART-")
+            ]
             assert odd or "(" in record.document or any(" " in each.type for each in record.entities)
             return
         (back,) = list(Reading(Source(path, format)))
@@ -84,6 +88,7 @@ def test_what_a_format_cannot_hold_is_named_and_nothing_is_written(tmp_path: Pat
     with pytest.raises(UserError) as refusal:
         convert(DocumentSource(path, "jsonl"), tmp_path / "out", "pubtator")
     assert [each.where for each in refusal.value.problems] == [f"{path}:1", f"{path}:3"]
+    assert "document a|b has an id" in refusal.value.problems[0].what
     assert [each.name for each in tmp_path.iterdir()] == ["x.jsonl"]
 
 
@@ -94,6 +99,17 @@ def test_a_broken_corpus_leaves_nothing_behind(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="has no field text"):
             convert(DocumentSource(path, "jsonl"), tmp_path / "out", format)
         assert [each.name for each in tmp_path.iterdir()] == ["x.jsonl"]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "iob2"])
+def test_what_is_not_carried_over_is_counted(tmp_path: Path, format: str) -> None:
+    spans, tags = tmp_path / "x.jsonl", tmp_path / "x.tsv"
+    spans.write_text('{"text": "abc de", "entities": [[0, 3, "G"], [0, 3, "G"], [4, 6, "X"]]}\n')
+    tags.write_text("abc\tI-G\nde\tB-X\n")
+    done = convert(DocumentSource(spans, "jsonl", rename={"X": "O"}), tmp_path / "one", format)
+    assert (done.mentions, done.repeated, done.left_out, done.repaired) == (1, 1, 1, 0)
+    done = convert(Source(tags, rename={"X": "O"}, repair=True), tmp_path / "other", format)
+    assert (done.mentions, done.repeated, done.left_out, done.repaired) == (1, 0, 1, 1)
 
 
 def test_nothing_is_replaced(tagged: Path) -> None:

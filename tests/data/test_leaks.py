@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ def sentence(text: str, document: str = "1", corpus: str = "c") -> Record:
 
 def test_two_files_share_what_agrees_in_letters_and_digits() -> None:
     check = LeakCheck()
+    check.begin("a")
     for text in (
         "One two three - 4",
         "one TWO three-- 4 .",
@@ -30,9 +32,10 @@ def test_two_files_share_what_agrees_in_letters_and_digits() -> None:
         "- - - - -",
         "four words are short",
     ):
-        check.add("a", sentence(text))
+        check.add(sentence(text))
+    check.begin("b")
     for text in ("One two three 4 .", "+ + + + +", "four words are short", "Never ! said here at-all"):
-        check.add("b", sentence(text))
+        check.add(sentence(text))
     (leak,) = check.leaks()
     assert (leak.files, leak.sentences, leak.occurrences, leak.documents) == (("a", "b"), 2, (3, 2), 0)
     assert leaks_as_json([leak]) == [{"files": ["a", "b"], "sentences": 2, "occurrences": [3, 2], "documents": 0}]
@@ -40,9 +43,32 @@ def test_two_files_share_what_agrees_in_letters_and_digits() -> None:
 
 def test_files_that_share_nothing_have_no_leak() -> None:
     check = LeakCheck()
-    check.add("a", sentence("one two three four five"))
-    check.add("b", sentence("one two three four six"))
+    for file, text in (("a", "one two three four five"), ("b", "one two three four six"), ("empty", "- -")):
+        check.begin(file)
+        check.add(sentence(text))
     assert check.leaks() == ()
+
+
+def test_a_file_named_twice_is_two_files() -> None:
+    """A recipe that validates on what it trains on."""
+    check = LeakCheck()
+    for _ in range(2):
+        check.begin("a")
+        check.add(sentence("one two three four five", "99101"))
+    (leak,) = check.leaks()
+    assert (leak.files, leak.sentences, leak.occurrences, leak.documents) == (("a", "a"), 1, (1, 1), 1)
+
+
+def test_memory_is_a_few_bytes_a_sentence() -> None:
+    """A set of digests takes some 130 bytes of each."""
+    check, sentences = LeakCheck(), 20_000
+    tracemalloc.start()
+    check.begin("a")
+    for number in range(sentences):
+        check.add(sentence(f"{number} two three four five"))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken / sentences < 20
 
 
 @pytest.mark.parametrize(
@@ -69,6 +95,8 @@ def test_a_running_number_is_no_name() -> None:
     assert [names.key(document, "c") for document in ("1", "1", "2", "3")] == [None] * 4
     names = DocumentNames()
     assert [names.key(str(number), "c") for number in range(20_000)] == [None] * 20_000
+    names = DocumentNames()  # every tenth document has no sentence
+    assert [names.key(f"{number:07}", "c") for number in range(1, 20_000) if number % 10] == [None] * 18_000
     names = DocumentNames()
     found = [names.key(document, "c") for document in ("99101", "99101", "99102")]
     assert found == ["PMID99101", "PMID99101", "PMID99102"]
@@ -97,8 +125,9 @@ def test_counts_are_those_of_the_source(
 ) -> None:
     check = LeakCheck()
     for split in (first, second):
+        check.begin(split)
         for record in Reading(Source(folder / f"{split}.tsv")):
-            check.add(split, record)
+            check.add(record)
     found = check.leaks()
     said = (found[0].sentences, *found[0].occurrences) if found else (0, 0, 0)
     assert said == (int(unique), int(in_first), int(in_second))

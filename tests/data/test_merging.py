@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,16 @@ def test_the_training_corpora_in_one_file(tmp_path: Path) -> None:
     assert [record.tokens[0] for record in read] == ["A1", "A3", "A4", "A4", "A6"]
     with pytest.raises(UserError, match="is there already"):
         merge_corpora(recipe(tmp_path), to)
+
+
+@pytest.mark.parametrize(("sensitive", "mode"), [(True, 0o600), (False, 0o644)])
+def test_a_merged_file_of_sensitive_corpora_is_its_owner_s_alone(tmp_path: Path, sensitive: bool, mode: int) -> None:
+    before = os.umask(0o022)
+    try:
+        merge_corpora(recipe(tmp_path, sensitive=sensitive), tmp_path / "merged.tsv")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "merged.tsv").stat().st_mode & 0o777 == mode
 
 
 def test_a_broken_corpus_leaves_no_merged_file(tmp_path: Path) -> None:

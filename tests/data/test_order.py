@@ -78,6 +78,12 @@ def test_how_often_each_corpus_is_drawn(sampling, draws):
     assert corpus_draws(sampling, (6, 1, 0, 4)) == draws
 
 
+@pytest.mark.parametrize("temperature", [0.01, 1e-300])
+def test_a_temperature_near_nothing_draws_the_largest_corpus_alone(temperature):
+    """5000 ^ 100 is more than a number holds."""
+    assert corpus_draws(Temperature(temperature=temperature), (3000, 5000)) == (0, 8000)
+
+
 @settings(max_examples=100, deadline=None)
 @given(SIZES, st.one_of(st.just("equal"), st.floats(0.2, 20).map(lambda value: Temperature(temperature=value))))
 def test_an_epoch_draws_as_many_as_there_are_samples(sizes, sampling):

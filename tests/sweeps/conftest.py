@@ -148,13 +148,14 @@ class Bench:
     world: Paper
     folder: SweepFolder
     driver: type[Driver] = Driver
+    said: list[str] = field(default_factory=list)
 
     def drive(self, open_ledger: Callable[[Path], Ledger] = Ledger) -> Ending:
         """One driver's time. Raises Killed."""
         with Lease.acquire(self.folder.driver, beat_s=60) as lease:
             driver = self.driver(
                 **{"folder": self.folder, "stated": self.stated, "pace": Pace(10, STEPS), "backend": self.world},
-                **{"lease": lease, "changed": lambda search: None, "say": lambda line: None},
+                **{"lease": lease, "changed": lambda search: None, "say": self.said.append},
                 open_ledger=open_ledger,
             )
             return driver.run()

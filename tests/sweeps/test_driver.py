@@ -3,20 +3,25 @@ otherwise."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from biodist.errors import MachineCannot
+from biodist.run.lease import LeaseRecord
+from biodist.run.sweep_folder import SweepFolder
 from biodist.sweeps.backend import Launch
 from biodist.sweeps.driver import Driver
-from biodist.sweeps.ledger import Intent, Ledger, Started
+from biodist.sweeps.ledger import AnyEvent, Intent, Ledger, Reported, Started
 
 from .conftest import Bench, Killed, MortalLedger
 
 pytestmark = pytest.mark.timeout(240)
 TRIALS = 4
+GO_ON = "`biodist sweep --resume` takes them up, `biodist cancel` ends them"
 ONE = ("search.concurrency=1", f"search.trials={TRIALS}")
 
 
@@ -140,6 +145,73 @@ def test_trials_that_the_scheduler_stops_are_ended(bench: Callable[..., Bench]) 
     early = sorted(event.key for event in one.told("ended") if event.state == "stopped_early")
     finished_meanwhile = {key for key in early if one.folder.trial(key).result.exists()}
     assert early and set(one.world.stopped) == set(early) - finished_meanwhile
+
+
+@pytest.mark.parametrize("noted_first", [True, False])
+def test_a_trial_that_ended_before_its_start_was_noted(bench: Callable[..., Bench], noted_first: bool) -> None:
+    """The driver dies between a job and its line in the ledger; the job is over before the next driver comes."""
+    one = bench(*ONE, noted_first=noted_first)
+    with pytest.raises(Killed):
+        one.drive(mortal(3, before=not noted_first))
+    while one.world.progress:
+        one.world.living([])
+    assert one.drive() == "done"
+    is_sound(one, TRIALS)
+
+
+def test_nothing_waits_for_hours_that_are_used_up(bench: Callable[..., Bench], stated: Any) -> None:
+    one = bench(*ONE)
+    with pytest.raises(Killed):
+        one.drive(mortal(3, before=True))
+    one.stated = stated(*ONE, "search.max_hours=1e-9")
+    assert one.drive() == "done"
+    assert [event.state for event in one.told("ended")] == ["out_of_budget"] and not one.world.starts
+
+
+class Usurper(Ledger):
+    """After its fifth line another driver has the lease."""
+
+    lines = 0
+
+    def append(self, event: AnyEvent) -> None:
+        super().append(event)
+        self.lines += 1
+        if self.lines == 5:
+            driver = SweepFolder(self.path.parent).driver
+            LeaseRecord.load(driver.lease).model_copy(update={"token": "another"}).save(driver.lease)
+
+
+def test_a_driver_that_was_replaced_writes_nothing_more(bench: Callable[..., Bench]) -> None:
+    one = bench()
+    with pytest.raises(MachineCannot, match="another driver has taken this sweep over"):
+        one.drive(Usurper)
+    assert len(one.events()) == 5
+
+
+class FullDisk(Ledger):
+    def append(self, event: AnyEvent) -> None:
+        if isinstance(event, Reported):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().append(event)
+
+
+def test_a_full_disk_ends_the_driver_and_nothing_else(bench: Callable[..., Bench]) -> None:
+    one = bench(*ONE)
+    with pytest.raises(MachineCannot, match=r"ledger\.jsonl: cannot be written \(No space left on device\)"):
+        one.drive(FullDisk)
+    assert one.said == [f"1 trials of {one.folder.root} go on without this driver: " + GO_ON]
+    assert one.drive() == "done"
+    is_sound(one, TRIALS)
+
+
+def test_no_setting_of_a_trial_makes_it_read_test(bench: Callable[..., Bench]) -> None:
+    rates = "train.learning_rate: {choice: [1e-3]}"
+    one = bench(f"space={{{rates}, evaluate: {{choice: [{{test: true, every: 10}}]}}}}", "search.trials=1")
+    assert one.drive() == "done"
+    [intent] = one.told("intent")
+    words = (one.folder.trial(intent.key).root / "words").read_text().splitlines()
+    assert words.index("evaluate.test=false") > next(n for n, word in enumerate(words) if word.startswith("evaluate={"))
+    assert not one.stated.trial_recipe(intent.settings).evaluate.test
 
 
 def test_a_second_driver_is_refused(bench: Callable[..., Bench]) -> None:

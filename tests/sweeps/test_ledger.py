@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,22 @@ def test_a_torn_last_line_does_not_count_and_is_cut_off(path: Path) -> None:
         ledger.append(EVENTS[2])
         ledger.close()
         assert tuple(read_ledger(path)) == EVENTS
+
+
+def test_a_line_that_did_not_fit_leaves_nothing(path: Path) -> None:
+    """Room is made, and the next line is whole. A limit on file size is a full disk as the process sees it."""
+    script = (
+        "import resource, signal, sys; from pathlib import Path; from biodist.sweeps.ledger import Ledger, Reported\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "path = Path(sys.argv[1]); ledger = Ledger(path); size = path.stat().st_size\n"
+        "event = Reported(key='0123abcd-0001', step=20, value=0.5)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, resource.RLIM_INFINITY))\n"
+        "try:\n    ledger.append(event)\n"
+        "except OSError:\n    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\n"
+        "    ledger.append(event); sys.exit(7)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(path)], timeout=60).returncode == 7
+    assert [event.kind for event in read_ledger(path)] == [*(event.kind for event in EVENTS), "reported"]
 
 
 @pytest.mark.parametrize("line", ["{}", '{"kind": "intent"}', '{"kind": "other"}', "not JSON", "[1]"])

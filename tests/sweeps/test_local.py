@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from biodist.errors import MachineCannot
+from biodist.run.folder import RunFolder
+from biodist.run.jobs import Submission
 from biodist.run.process import process_space, process_stat
 from biodist.run.sweep_folder import SweepFolder
 from biodist.sweeps.backend import Launch
 from biodist.sweeps.ledger import Started
 from biodist.sweeps.local import LocalBackend, Slot
-from biodist.sweeps.outcome import Score, Scores
+from biodist.sweeps.outcome import Score, Scores, outcome_of
 
 from .conftest import Killed
 
@@ -78,6 +81,12 @@ def test_a_number_that_was_used_again_is_not_adopted(backend: LocalBackend) -> N
         process.wait(30)
 
 
+def test_what_no_trial_could_start_on_is_the_machines(backend: LocalBackend) -> None:
+    backend.folder.logs.rmdir()
+    with pytest.raises(MachineCannot, match="cannot be started"):
+        backend.start([Launch(KEY, backend.folder.trial(KEY), ())], lambda started: None)
+
+
 def test_a_stopped_trial_is_ended(backend: LocalBackend) -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
     stat = process_stat(process.pid)
@@ -86,6 +95,17 @@ def test_a_stopped_trial_is_ended(backend: LocalBackend) -> None:
     assert backend.adopt({KEY: started}) == {KEY}
     backend.stop(KEY)
     assert process.wait(30) == -15 and backend.living([KEY]) == set()
+
+
+def test_a_cancelled_job_is_not_tried_again(tmp_path: Path) -> None:
+    """Also one that had begun nothing yet."""
+    run = RunFolder.prepare(tmp_path / KEY)
+    assert not outcome_of(run, tmp_path / "log").asked
+    job = run.new_job()
+    Submission(profile="p", nodes=1, world_size=1, command=("biodist",)).save(job.submission)
+    assert not outcome_of(run, tmp_path / "log").asked
+    job.cancelled.touch()
+    assert outcome_of(run, tmp_path / "log").asked
 
 
 def test_scores_are_given_once_also_when_the_file_is_written_anew(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from biodist.config.writing import recipe_yaml
 
-pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 RAY_CLUSTER = Path(__file__).parents[2] / "slurm" / "ray-cluster"
 SWEEP = """\
 name: on-ray
@@ -40,6 +40,7 @@ sys.exit(subprocess.run([*words, "--resume", "swept"]).returncode)
 """
 
 
+@pytest.mark.full
 def test_two_process_trials_outlive_their_driver(plans: object, tmp_path: Path) -> None:
     recipe = plans.recipe(strategy="zero2", max_steps=30)  # type: ignore[attr-defined]
     validation = recipe.data.train[0].model_copy(update={"name": "validation"})
@@ -77,10 +78,19 @@ def command_lines() -> list[str]:
     return found
 
 
-def test_nodes_that_do_not_join_end_it(tmp_path: Path) -> None:
-    """A cluster that needs more than there is ends with 4, and leaves nothing."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
-    done = subprocess.run(
-        [sys.executable, str(RAY_CLUSTER), "--", "true"], cwd=tmp_path, env=environment, capture_output=True, timeout=60
-    )
-    assert done.returncode == 4 and b"no Slurm job here" in done.stderr
+@pytest.mark.parametrize(
+    ("added", "what"),
+    [({}, "no Slurm job here"), ({"SLURM_JOB_NODELIST": "n1", "PATH": "/nowhere"}, "scontrol does not name the nodes")],
+)
+def test_without_a_job_it_says_so(tmp_path: Path, added: dict[str, str], what: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")} | added
+    command = [sys.executable, str(RAY_CLUSTER), "--", "true"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 4 and what in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_heads_address_is_that_of_the_network_to_the_others() -> None:
+    program = "import runpy, sys; print(runpy.run_path(sys.argv[1])['address_towards']('127.0.0.1'))"
+    done = subprocess.run([sys.executable, "-c", program, str(RAY_CLUSTER)], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "127.0.0.1\n", done.stderr

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import yaml
 
+from biodist.cli.sweep_promotion import fresh_seeds
 from biodist.config.sweep_loading import StatedSweep
 from biodist.errors import RunFailed
 from biodist.sweeps.ledger import DriverBegan, DriverEnded, Ended, Intent, Reported, Started
@@ -78,6 +79,32 @@ def test_the_best_is_the_mean_over_seeds_of_finished_trials(stated: Callable[...
             search.apply(Ended(key=intent.key, state=state, steps=40, value=0, seconds=1))
     assert [(one.trials[0].proposal, one.value) for one in ranked(search)] == [(2, 0.6), (1, 0.5)]
     assert search.done
+
+
+def test_a_table_has_numbers_where_a_file_lists_numbers(bench: Callable[..., Bench]) -> None:
+    import pyarrow.parquet
+
+    rates = "train.learning_rate: {choice: [1e-3, 2e-3]}, train.global_batch: {choice: [3, 6]}"
+    warm_up = "train.warmup_ratio: {choice: [0, 0.5], when: {train.schedule: linear}}"
+    one = bench(
+        f"space={{{rates}, train.schedule: {{choice: [linear, constant]}}, {warm_up}}}", "search.searcher=random"
+    )
+    one.drive()
+    keep(one.folder, one.stated, Search.begin(one.stated.sweep, one.stated.recipe, PACE, one.events()))
+    table = pyarrow.parquet.read_table(one.folder.parquet)
+    types = {name: str(table.schema.field(name).type) for name in one.stated.sweep.space}
+    assert types == dict(zip(types, ("double", "int64", "string", "double"), strict=True))
+    assert {row["train.warmup_ratio"] for row in table.to_pylist()} == {None, 0.0, 0.5}
+
+
+def test_fresh_seeds_are_fresh_where_the_seed_is_searched(stated: Callable[..., StatedSweep]) -> None:
+    one = stated("space={train.seed: {choice: [7, 50]}}", "search.searcher=random")
+    search = Search.begin(one.sweep, one.recipe, PACE, ())
+    for _ in range(12):
+        for intent in search.next_intents():
+            search.apply(intent)
+    assert {trial.seed for trial in search.trials.values()} == {7, 50}
+    assert fresh_seeds(search, 3) == range(51, 54)
 
 
 def test_the_tables_say_what_the_ledger_says(bench: Callable[..., Bench]) -> None:

@@ -63,7 +63,7 @@ def _xml_documents(file: BinaryIO, findings: Findings) -> Iterator[Draft]:
             line = int(element.sourceline or 1)
             alone = b"<collection>" + etree.tostring(element, encoding="utf-8", with_tail=False) + b"</collection>"
             element.clear()
-            parent = element.getparent()  # None where the document is the root: what lies before it is not in memory
+            parent = element.getparent()  # None where the document is the root; a comment may lie before it
             while parent is not None and element.getprevious() is not None:
                 del parent[0]
             try:

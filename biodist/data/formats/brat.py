@@ -76,7 +76,9 @@ def _texts(path: Path, findings: Findings) -> Iterator[Path]:
     for name in names:
         other = (folder / name).with_suffix(".txt" if name.endswith(".ann") else ".ann")
         if (folder / name).is_file() and not other.is_file():
-            findings.problems.note(0, f"has no {other.name} beside it", "add it; without a mention it is empty", other)
+            findings.problems.note(
+                0, f"has no {other.name} beside it", "add it; an .ann file may be empty", folder / name
+            )
         elif name.endswith(".txt"):
             yield folder / name
 

@@ -22,15 +22,14 @@ class Layer:
 
 def overlapping(mentions: Sequence[Mention]) -> list[Mention]:
     """The mentions that share a character with one before them (by place)."""
-    found, reached = [], 0
+    reached = 0
     pieces = sorted((start, end, number) for number, each in enumerate(mentions) for start, end in each.pieces)
     guilty: set[int] = set()
     for start, end, number in pieces:
         if start < reached:
             guilty.add(number)
         reached = max(reached, end)
-    found = [mentions[number] for number in sorted(guilty)]
-    return found
+    return [mentions[number] for number in sorted(guilty)]
 
 
 def one_layer(mentions: Sequence[Mention], flatten_overlaps: bool = True, flatten_gaps: bool = True) -> Layer:

@@ -8,7 +8,7 @@ from pathlib import Path
 from biodist.data.formats.writing import CannotHold, FileWriter, refuse_blank_type
 from biodist.data.records import Entity, Record
 
-BREAKING = " \t\r\n\0"
+BREAKING = "\t\r\n\0"
 
 
 class TaggedWriter(FileWriter):
@@ -20,14 +20,20 @@ class TaggedWriter(FileWriter):
         self._document: str | None = None
 
     def write(self, record: Record, document: str | None = None, scores: Sequence[float] | None = None) -> None:
-        """One sentence; ``scores`` make a column between token and tag. Raises CannotHold for tokens with blanks."""
+        """One sentence; ``scores`` make a column between token and tag.
+
+        Raises CannotHold for tokens with tabs and the like. A blank inside one stays: columns are cut at tabs.
+        """
         for token in record.tokens:
-            if not token or any(c in token for c in BREAKING) or token.startswith("-DOCSTART-"):
-                raise CannotHold("sentence has a token with a blank, or none", "tokens and tags stand in columns")
+            if token != token.strip(" ") or not token or any(c in token for c in BREAKING):
+                what = "has an empty token, or one with a tab, a line end or a blank around it"
+                raise CannotHold(what, "tokens and tags stand in columns")
+            if token.startswith("-DOCSTART-"):
+                raise CannotHold("has the token -DOCSTART-, which begins a document", "write it otherwise")
         for entity in record.entities:
             refuse_blank_type(entity.type)
         if document is not None and any(c in document for c in "()\r\n\0"):
-            raise CannotHold("document has an id with brackets or a line end", "rename the document")
+            raise CannotHold("has an id with brackets or a line end", "rename the document")
         lines = []
         if document is not None and document != self._document:
             lines.append(f"-DOCSTART- ({document})\n\n")

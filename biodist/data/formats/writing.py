@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from importlib import import_module
@@ -82,8 +83,9 @@ class FileWriter:
             if kind is None:
                 self._finish()
             self._release()
-            self._file.close()
             if kind is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
                 self._beside.replace(self._path)
         finally:
             self._file.close()

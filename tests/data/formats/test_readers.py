@@ -58,6 +58,12 @@ def test_documents_of_pubtator_without_a_blank_line_between(tmp_path: Path) -> N
     assert [each.document for each in documents] == ["7", "8"] and len(documents[1].mentions) == 1
 
 
+def test_a_bioc_document_may_be_the_root_behind_a_comment(tmp_path: Path) -> None:
+    alone = "<?xml version='1.0'?><!-- of one -->" + BIOC[BIOC.index("<document>") : BIOC.index("</collection>")]
+    _, (document,) = read(written(tmp_path, "x", alone), "bioc")
+    assert (document.document, document.text) == ("7", "APC in\ncolon cancer")
+
+
 def test_an_offset_that_is_off_names_file_line_document_and_place(tmp_path: Path) -> None:
     path = written(tmp_path, "x", PUBTATOR.replace("7\t7\t19", "7\t8\t20"))
     (found,) = problems(path, "pubtator")
@@ -80,6 +86,8 @@ def test_offsets_in_another_unit_are_recognised(tmp_path: Path, start: int, end:
         ({"start": 0, "end": 3}, "entity 1 cannot be read"),
         ({"start": True, "end": 3, "type": "G"}, "entity 1 cannot be read"),
         ({"start": "0", "end": 3, "type": "G"}, "entity 1 cannot be read"),
+        ({"start": 0, "end": "3", "type": "G"}, "entity 1 cannot be read"),
+        ({"pieces": [[0, 3, None]], "type": "G"}, "entity 1 cannot be read"),
         ({"pieces": [[0, 3], [2, 5]], "type": "G"}, "pieces that overlap"),
         ({"start": 0, "end": 3, "type": " "}, "without a type"),
     ],
@@ -184,7 +192,7 @@ def test_faults_of_brat_name_the_file_of_the_annotations(tmp_path: Path) -> None
         f"{tmp_path / 'a.ann'}:1",
         f"{tmp_path / 'a.ann'}:2",
         f"{tmp_path / 'b.ann'}:1",
-        str(tmp_path / "c.ann"),
+        str(tmp_path / "c.txt"),
     ]
     (tmp_path / "c.ann").write_bytes(b"\xff")
     assert f"{tmp_path / 'c.ann'}:1" in [each.where for each in problems(tmp_path, "brat")]
@@ -209,6 +217,13 @@ def test_bigbio_from_a_saved_folder_and_from_parquet(tmp_path: Path) -> None:
         assert document == Document("7", "c", 1, "APC in\nmice", (Mention(((0, 3),), "Gene"),))
         assert reading.report.passed_over == {"relations": 1}
     assert "part is one of train, test" in problems(tmp_path / "saved", "bigbio")[0].do
+
+
+def test_a_brat_document_without_its_other_half_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "b.ann").write_text("")
+    found = [(Path(each.where).name, each.what) for each in problems(tmp_path, "brat")]
+    assert found == [("a.txt", "has no a.ann beside it"), ("b.ann", "has no b.txt beside it")]
 
 
 def test_texts_without_annotations(tmp_path: Path) -> None:
