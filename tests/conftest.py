@@ -29,6 +29,10 @@ from launch.environment import worker_environment
 # Threads that wait for one another spin by default: beside another busy process a step takes a hundred times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Who runs the tests in the background may have them ignore Ctrl-C, and what they start would then ignore it as well.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 JOBS = Path(__file__).parent / "training" / "jobs.py"
 TAIL = 3000  # characters of each process's log that a failure shows
 

@@ -32,10 +32,10 @@ def catalogue_folder() -> Path:
 
 
 def catalogue() -> dict[str, Path]:
-    """Name to file; a name is the path under the folder without its suffix."""
+    """Name to file, by name; a name is the path under the folder without its suffix."""
     folder = catalogue_folder()
-    files = (path for path in sorted(folder.rglob("*.yaml")) if path.parent.name != SWEEPS)
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
+    files = (path for path in folder.rglob("*.yaml") if path.parent.name != SWEEPS)
+    return dict(sorted((path.relative_to(folder).with_suffix("").as_posix(), path) for path in files))
 
 
 def find_recipe(name_or_path: str | Path) -> Path:
