@@ -22,7 +22,7 @@ from biodist.errors import (
 )
 
 FRESH_SEEDS = 3  # of a promoted configuration, unless --seeds says otherwise
-_OF_A_SWEEP = ("--on", "--run", "--nodes", "--nproc", "--device", "--driver-on")
+_OUT = "leave it out"
 
 if TYPE_CHECKING:
     from biodist.config.sweep_loading import StatedSweep
@@ -91,15 +91,16 @@ def sweep(
 
 def _refuse_idle(given: Sequence[str]) -> None:
     """Options that would say nothing beside the others. Raises UserError, with each."""
+    known: tuple[str, ...] = ("--on", "--run", "--nodes", "--nproc", "--device", "--driver-on")
+    why, do = "is for --promote", "leave it out; seeds of each configuration: search.seeds=3"
     if "--promote" in given:
-        known, why = ("--promote", "--seeds", "--default"), "is not for --promote, which runs where the sweep ran"
-        do = "leave it out"
+        known, why, do = (
+            ("--promote", "--seeds", "--default"),
+            "is not for --promote: it runs where the sweep ran",
+            _OUT,
+        )
     elif "--resume" in given:
-        known, why = ("--resume", "--driver-on"), "is not for --resume, which goes on as the sweep was begun"
-        do = "leave it out"
-    else:
-        known, why = (*_OF_A_SWEEP,), "is for --promote"
-        do = "leave it out; seeds of each configuration: search.seeds=3"
+        known, why, do = ("--resume", "--driver-on"), "is not for --resume: the sweep goes on as it was begun", _OUT
     if idle := [name for name in given if name not in known]:
         raise UserError(Problem(name, why, do) for name in idle)
 
@@ -145,7 +146,7 @@ def refuse_other_place(folder: SweepFolder, place: Place) -> None:
     begun = {event.key for event in events if isinstance(event, Started)}
     left = begun - {event.key for event in events if isinstance(event, Ended)}
     if left and (theirs.kind, theirs.on) != (place.kind, place.on):
-        what = f"{len(left)} trials were begun {theirs.where}, and are not over; this asks for {place.where}"
+        what = f"{len(left)} trials were begun {theirs.where}, and are not over; this asks for trials {place.where}"
         do = f"go on there: biodist sweep --resume {shlex.quote(str(folder.root))}; or begin a new sweep with --run"
         raise UserError(Problem(str(folder.root), what, do))
 
@@ -215,13 +216,16 @@ def drive(stated: StatedSweep, folder: SweepFolder, place: Place) -> int:
 
 def driver_lease(stated: StatedSweep, folder: SweepFolder) -> Lease:
     """The right to drive this sweep. Raises RunHeld (exit 4) while another driver lives."""
-    from biodist.run.lease import Lease
+    from biodist.run.lease import Lease, RunHeld
     from biodist.run.sweep_folder import SweepFolder
     from launch.slurm.driver_job import this_job
 
     SweepFolder.prepare(folder.root, stated.recipe.data.sensitive)
     job, restart = this_job()
-    return Lease.acquire(folder.driver, job=job, restart=restart)
+    try:
+        return Lease.acquire(folder.driver, job=job, restart=restart)
+    except RunHeld as held:
+        raise RunHeld(f"another driver is at work on this sweep: {held}") from None
 
 
 def write_down(stated: StatedSweep, folder: SweepFolder, place: Place) -> None:

@@ -255,8 +255,9 @@ class Driver:
             self.backend.stop(key)
         if self._running:
             self.say(f"{asked[0].name}: {len(self._running)} trials save and stop; a second Ctrl-C ends them at once")
+        is_urgent = list(asked).count(signal.SIGINT) > 1  # both came between two looks
         while living := self.backend.living(sorted(self._running)):
-            if signal.SIGINT in requests.take():
+            if is_urgent or signal.SIGINT in requests.take():
                 self.backend.kill(sorted(living))
                 return "interrupted"
             time.sleep(self.backend.look_every_s)

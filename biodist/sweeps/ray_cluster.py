@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from biodist.sweeps.ledger import Started
 
 _LOOK_EVERY_S = 1.0
 _KILLED_AFTER_S = 120.0  # after it was asked to save and stop
+_CONNECT_S = 10.0
 _ANSWER_S = 0.5  # for all actors together; one that does not answer waits for its resources, or works
 
 
@@ -77,8 +79,8 @@ class RayBackend:
 
     @property
     def namespace(self) -> str:
-        """Of this sweep's actors: no other sweep on the cluster has it."""
-        return f"biodist-{hashlib.sha256(str(self.folder.root).encode()).hexdigest()[:16]}"
+        """Of this sweep's actors: no other sweep on the cluster has it, however its folder is called."""
+        return f"biodist-{hashlib.sha256(str(self.folder.root.resolve()).encode()).hexdigest()[:16]}"
 
     def adopt(self, started: Mapping[str, Started | None]) -> set[str]:
         import ray
@@ -183,9 +185,10 @@ class RayBackend:
 
 def connect(address: str, namespace: str) -> None:
     """Joins the cluster, silently. Raises MachineCannot where there is none at the address, or it refuses."""
-    import ray
-
     try:
+        _refuse_silence(address)
+        import ray
+
         ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         first = "".join(str(error).strip().splitlines()[:1])
@@ -193,6 +196,13 @@ def connect(address: str, namespace: str) -> None:
             f"no Ray cluster answers at {address}: {first}. Start one (slurm/ray-cluster, or `ray start --head`), "
             "set RAY_ADDRESS to it; a cluster with a token needs RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH as well"
         ) from None
+
+
+def _refuse_silence(address: str) -> None:
+    """Ray itself tries for two minutes, and writes to the terminal. Raises OSError where nobody listens."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():  # else Ray looks for the address itself
+        socket.create_connection((host, int(port)), _CONNECT_S).close()
 
 
 def total(resource: str) -> float:

@@ -71,13 +71,14 @@ def submit_driver_job(profile: Profile, folder: JobFolder, name: str, words: tup
     write_text(folder.script, driver_script(profile, folder, name, driver_command(profile, words)))
     Submission(profile=profile.name, nodes=1, world_size=1, command=("biodist", *words)).save(folder.submission)
     with uninterrupted(), clean_surroundings():
-        done = subprocess.run(
-            ["sbatch", "--parsable", str(folder.script)], capture_output=True, text=True, timeout=_SBATCH_S
-        )
+        command = ["sbatch", "--parsable", str(folder.script)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SBATCH_S)
+        except subprocess.TimeoutExpired:
+            raise MachineCannot(f"Slurm has not answered sbatch for {_SBATCH_S} s: see `squeue --me`") from None
         if done.returncode != 0:
-            raise MachineCannot(
-                f"Slurm refuses the driver's job: {done.stderr.strip().splitlines()[-1:] or done.returncode}"
-            )
+            said = done.stderr.strip() or f"exit code {done.returncode}"
+            raise MachineCannot(f"Slurm refuses the driver's job: {said.splitlines()[-1]}")
         job_id = done.stdout.strip().partition(";")[0]
         submitted(folder, SlurmJob(job_id=job_id, submitted=time.time()))
     return job_id

@@ -68,6 +68,7 @@ class Paper:
     gpus: float = 0.0
     look_every_s: float = 0.0
     ends_with_driver: bool = False
+    stubborn: bool = False  # goes on when asked to stop
     progress: dict[str, int] = field(default_factory=dict)  # evaluations made; only those that live
     starts: Counter[str] = field(default_factory=Counter)
     stopped: list[str] = field(default_factory=list)
@@ -93,12 +94,13 @@ class Paper:
         return set(keys) & set(self.progress)
 
     def stop(self, key: str) -> None:
-        if self.progress.pop(key, None) is not None:
-            self.stopped.append(key)
+        if not self.stubborn:
+            self.kill([key])
 
     def kill(self, keys: Sequence[str]) -> None:
         for key in keys:
-            self.stop(key)
+            if self.progress.pop(key, None) is not None:
+                self.stopped.append(key)
 
     def close(self) -> None:
         pass

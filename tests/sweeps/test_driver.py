@@ -4,6 +4,8 @@ otherwise."""
 from __future__ import annotations
 
 import errno
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,6 +181,29 @@ class Usurper(Ledger):
         if self.lines == 5:
             driver = SweepFolder(self.path.parent).driver
             LeaseRecord.load(driver.lease).model_copy(update={"token": "another"}).save(driver.lease)
+
+
+class Pressed(Ledger):
+    """Ctrl-C is pressed so often between two looks, while trials run."""
+
+    times = 1
+
+    def append(self, event: AnyEvent) -> None:
+        super().append(event)
+        if isinstance(event, Reported):
+            for _ in range(self.times):
+                os.kill(os.getpid(), signal.SIGINT)
+
+
+class PressedTwice(Pressed):
+    times = 2
+
+
+@pytest.mark.parametrize(("pressed", "ending"), [(Pressed, "stopped"), (PressedTwice, "interrupted")])
+def test_a_second_ctrl_c_ends_trials_at_once(bench: Callable[..., Bench], pressed: type[Ledger], ending: str) -> None:
+    one = bench(*ONE, ends_with_driver=True, stubborn=True)
+    assert one.drive(pressed) == ending
+    assert one.drive() == "done"
 
 
 def test_a_driver_that_was_replaced_writes_nothing_more(bench: Callable[..., Bench]) -> None:

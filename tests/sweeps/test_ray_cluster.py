@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from biodist.config.writing import recipe_yaml
+from biodist.errors import MachineCannot
+from biodist.sweeps.ray_cluster import connect
 
 pytestmark = pytest.mark.timeout(900)
 RAY_CLUSTER = Path(__file__).parents[2] / "slurm" / "ray-cluster"
@@ -88,6 +90,11 @@ def test_without_a_job_it_says_so(tmp_path: Path, added: dict[str, str], what: s
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 4 and what in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_where_nobody_listens_there_is_no_cluster() -> None:
+    with pytest.raises(MachineCannot, match=r"no Ray cluster answers at 127\.0\.0\.1:1: .*refused"):
+        connect("127.0.0.1:1", "biodist")
 
 
 def test_the_heads_address_is_that_of_the_network_to_the_others() -> None:
