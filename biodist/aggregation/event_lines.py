@@ -80,12 +80,14 @@ def read_event_lines(path: Path) -> EventLines:
 
 def _with_arrow(whole: bytes) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """`kind` of each line, and the columns. Raises ValueError where a line is not of this form."""
+    import pyarrow
     from pyarrow import json as arrow_json
 
     if not whole:
         return np.empty(0, "S8"), {name: np.empty(0) for name in ("step", *_COLUMNS)}
     read, parse = _arrow_options(max(len(whole), 1))
-    table = arrow_json.read_json(io.BytesIO(whole), read_options=read, parse_options=parse)
+    pool = pyarrow.system_memory_pool()  # the default one keeps some 15 MB a process for itself
+    table = arrow_json.read_json(io.BytesIO(whole), read_options=read, parse_options=parse, memory_pool=pool)
     if table.num_rows != whole.count(b"\n"):
         raise ValueError("a line without an event")
     kinds = np.array(table["kind"].to_pylist(), dtype="S8")
