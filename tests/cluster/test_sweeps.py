@@ -32,13 +32,13 @@ TRIALS = 4
 class Swept:
     """A sweep on the cluster."""
 
-    def __init__(self, submitted: Submitted, *words: str) -> None:
+    def __init__(self, submitted: Submitted, *words: str, steps: int = 60) -> None:
         self.submitted, self.root = submitted, submitted.run.root
         path = self.root.parent / "sweep.yaml"
         path.write_text(SWEEP.format(recipe=submitted.ground.recipe))
-        steps = ("train.epochs=null", "train.max_steps=60", "evaluate.every=30", "checkpoint.every_steps=5")
+        pace = ("train.epochs=null", f"train.max_steps={steps}", "evaluate.every=30", "checkpoint.every_steps=5")
         where = ("--on", "devcluster", "--nodes", "1", "--nproc", "1", "--run", str(self.root))
-        self.words = ("sweep", str(path), *steps, "distributed.strategy=ddp", *words, *where)
+        self.words = ("sweep", str(path), *pace, "distributed.strategy=ddp", *words, *where)
 
     def begin(self, **trapped: Any) -> subprocess.Popen[bytes]:
         return self.submitted.started(*self.words, **trapped)
@@ -154,7 +154,7 @@ def logs_of(folder: Path) -> str:
 
 
 def test_cancel_ends_driver_and_jobs(submitted: Submitted) -> None:
-    swept, cluster = Swept(submitted), submitted.cluster
+    swept, cluster = Swept(submitted, steps=100_000), submitted.cluster  # none ends by itself
     driver = swept.begin()
     swept.wait(lambda: len(swept.events("started")) == 2, "two trials")
     cluster.jobs += swept.jobs()
