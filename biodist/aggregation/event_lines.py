@@ -91,9 +91,23 @@ def _with_arrow(whole: bytes) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     if table.num_rows != whole.count(b"\n"):
         raise ValueError("a line without an event")
     kinds = np.array(table["kind"].to_pylist(), dtype="S8")
-    columns = {name: table[name].to_numpy() for name in _COLUMNS}
-    columns["step"] = table["step"].fill_null(-1).to_numpy()
+    columns = {name: _column(table[name], np.nan) for name in _COLUMNS}
+    columns["step"] = _column(table["step"], -1)
     return kinds, columns
+
+
+def _column(chunks: Any, absent: float) -> np.ndarray:
+    """The numbers of an Arrow column, ``absent`` where there is none.
+
+    From its buffers: its own `to_numpy` and `fill_null` would load pandas, 40 MB and half a second a process.
+    """
+    values = chunks.combine_chunks()
+    valid, numbers = values.buffers()
+    here = slice(values.offset, values.offset + len(values))
+    found = np.frombuffer(numbers, values.type.to_pandas_dtype())[here]
+    if not values.null_count:
+        return found
+    return np.where(np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")[here], found, absent)
 
 
 def _arrow_options(size: int) -> tuple[Any, Any]:
