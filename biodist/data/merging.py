@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from biodist.config.corpora import TEXT_TASKS, annotated_types
 from biodist.config.recipe import CorpusEntry, Recipe
+from biodist.data.formats.tagged import tags_of
+from biodist.data.formats.writing import FileWriter
 from biodist.data.records import Record
 from biodist.data.samples import word_reading
 from biodist.data.selection import TRAIN, Selection
 from biodist.errors import MachineCannot, Problem, UserError
-from biodist.run.durable import temporary_name
 
 
 @dataclass(frozen=True)
@@ -56,20 +57,30 @@ def merge_corpora(recipe: Recipe, to: Path) -> Merged:
         raise UserError(Problem(f"--out {to}", "is there already", "name another file, or remove it"))
     selection = Selection(recipe, lambda entry: word_reading(recipe, entry))
     problems = _hold_out(recipe, selection)
-    staging = to.with_name(temporary_name(to.name))
     try:
-        with staging.open("x", encoding="utf-8", newline="\n") as file:
-            if recipe.data.sensitive:
-                staging.chmod(0o600)  # nothing is written yet
-            corpora = [_written(recipe, entry, selection, file, problems) for entry in recipe.data.train]
-        if problems:
-            raise UserError(problems)
-        staging.rename(to)
+        with _MergedWriter(to, private=recipe.data.sensitive) as writer:
+            corpora = [_written(recipe, entry, selection, writer, problems) for entry in recipe.data.train]
+            if problems:
+                raise UserError(problems)
     except OSError as error:
         raise MachineCannot(f"cannot write {to}: {error.strerror or type(error).__name__}") from error
-    finally:
-        staging.unlink(missing_ok=True)
     return Merged(to, tuple(corpora))
+
+
+class _MergedWriter(FileWriter):
+    """A tagged file with two more columns: the corpus, and the types that it annotates."""
+
+    def __init__(self, path: Path, private: bool):
+        super().__init__(path)
+        if private:
+            self._beside.chmod(0o600)  # nothing is written yet
+
+    def write(self, record: Record, annotates: tuple[str, ...]) -> None:
+        """A sentence's lines and the blank one behind them."""
+        between = f"\t{record.corpus}\t{','.join(annotates)}\t"
+        tags = tags_of(record.entities, len(record.tokens))
+        lines = [f"{token}{between}{tag}\n" for token, tag in zip(record.tokens, tags, strict=True)]
+        self._file.write(("".join(lines) + "\n").encode("utf-8"))
 
 
 def _hold_out(recipe: Recipe, selection: Selection) -> list[Problem]:
@@ -88,7 +99,7 @@ def _hold_out(recipe: Recipe, selection: Selection) -> list[Problem]:
 
 
 def _written(
-    recipe: Recipe, entry: CorpusEntry, selection: Selection, file: TextIO, problems: list[Problem]
+    recipe: Recipe, entry: CorpusEntry, selection: Selection, writer: _MergedWriter, problems: list[Problem]
 ) -> MergedCorpus:
     annotates = annotated_types(entry, recipe.data)
     sentences = tokens = 0
@@ -96,7 +107,7 @@ def _written(
     selected = selection.of(entry, TRAIN, word_reading(recipe, entry))
     try:
         for record in selected:
-            file.write(_block(record, annotates))
+            writer.write(record, annotates)
             sentences += 1
             tokens += len(record.tokens)
             mentions.update(entity.type for entity in record.entities)
@@ -104,12 +115,3 @@ def _written(
         problems += error.problems
     counts = (sentences, tokens, dict(mentions), selected.leaked, selected.augmented)
     return MergedCorpus(entry.corpus, annotates, *counts)
-
-
-def _block(record: Record, annotates: tuple[str, ...]) -> str:
-    """A sentence's lines and the blank one behind them."""
-    tags = ["O"] * len(record.tokens)
-    for entity in record.entities:
-        tags[entity.start : entity.end] = [f"B-{entity.type}", *[f"I-{entity.type}"] * (entity.end - entity.start - 1)]
-    between = f"\t{record.corpus}\t{','.join(annotates)}\t"
-    return "".join(f"{token}{between}{tag}\n" for token, tag in zip(record.tokens, tags, strict=True)) + "\n"

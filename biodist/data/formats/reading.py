@@ -10,16 +10,12 @@ from itertools import pairwise
 
 from biodist.data.formats.draft import Draft, DraftMention, Findings, shown_id
 from biodist.data.formats.layers import one_layer, overlapping
-from biodist.data.formats.source import OUTSIDE, DocumentFormat, DocumentSource
+from biodist.data.formats.source import MODULES, OUTSIDE, DocumentSource
 from biodist.data.records import Document, Mention, Piece
 from biodist.data.text_file import FileProblems, nearest_declared
 from biodist.data.texts import is_whole
 
 Reader = Callable[[DocumentSource, Findings], Iterator[Draft]]
-MODULES: dict[DocumentFormat, str] = {
-    "brat": "brat", "pubtator": "pubtator", "bioc": "bioc_files", "jsonl": "json_spans", "bigbio": "bigbio",
-    "text": "plain_text", "lines": "plain_text",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)

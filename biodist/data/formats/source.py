@@ -13,6 +13,10 @@ DocumentFormat = Literal["brat", "pubtator", "bioc", "jsonl", "bigbio", "text", 
 Policy = Literal["flatten", "refuse", "keep"]
 ANNOTATED: tuple[DocumentFormat, ...] = ("brat", "pubtator", "bioc", "jsonl", "bigbio")
 UNANNOTATED: tuple[DocumentFormat, ...] = ("text", "lines")
+MODULES: dict[DocumentFormat, str] = {  # of this package: `read`, and `Writer` of those that are annotated
+    "brat": "brat", "pubtator": "pubtator", "bioc": "bioc_files", "jsonl": "json_spans", "bigbio": "bigbio",
+    "text": "plain_text", "lines": "plain_text",
+}  # fmt: skip
 OUTSIDE = "O"  # what `map` renames a type to that is to be left out
 
 

@@ -10,11 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self, cast
 
-from biodist.data.formats.source import DocumentFormat
+from biodist.data.formats.source import MODULES, DocumentFormat
 from biodist.data.records import Document, Piece
 from biodist.run.durable import temporary_name
-
-MODULES = {"brat": "brat", "pubtator": "pubtator", "bioc": "bioc_files", "jsonl": "json_spans", "bigbio": "bigbio"}
 
 
 class CannotHold(ValueError):
