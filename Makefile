@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Most tests wait for processes that they started; those of one file share what it prepares, in one process.
+TESTS_AT_ONCE ?= 2
 TEST_CLUSTER := --root /var/lib/biodist-test-cluster
 
 .PHONY: help venv demo-model quickstart test test-full test-cluster check format clean
@@ -41,11 +43,11 @@ check: venv
 
 ## make test         every test that needs no root, GPU, Slurm or browser
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile
 
 ## make test-full    the whole product of the campaigns too
 test-full: venv
-	$(BIN)/python -m pytest --full
+	$(BIN)/python -m pytest --full --numprocesses $(TESTS_AT_ONCE) --dist loadfile
 
 ## make test-cluster tests on a real Slurm that it brings up here, with and without user signals; needs root
 test-cluster: venv

@@ -46,7 +46,7 @@ class Machine(Section):
         groups = tuple(_control_groups(CGROUPS, MEMBERSHIP))
         return cls(
             host=socket.gethostname(),
-            processor=_processor(),
+            processor=processor_name(),
             cores=min([len(os.sched_getaffinity(0)), *cores_allowed(groups)]),
             memory=min([psutil.virtual_memory().total, *memory_allowed(groups)]),
             gpus=visible(_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")),
@@ -128,7 +128,8 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """What the processor calls itself."""
     for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":

@@ -1,15 +1,20 @@
 """DeepSpeed's native code: compiled by it at first use, about a minute a part, then cached for the user.
 
 ``python -m biodist.training.extensions`` compiles all of it beforehand.
+
+It lies where torch keeps such code (``TORCH_EXTENSIONS_DIR``, or the user's cache), in a folder of this environment's
+own: another environment's compiler flags would have it compiled anew each time the two take turns. torch marks a
+compilation that is under way with a file; a killed process leaves it behind, and everybody would wait for ever. Found
+under the lock of this module, it is a dead one's.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from biodist.errors import MachineCannot
+from biodist.plan.machine import processor_name
 from biodist.plan.plan import Plan
 
-STALE_S = 600.0  # a compilation's lock this old belongs to a process that was killed
+DIRECTORY = "TORCH_EXTENSIONS_DIR"  # what torch reads; there is no argument for it
 
 
 @dataclass(frozen=True)
@@ -51,15 +57,12 @@ def build(extension: Extension, say: Callable[[str], None]) -> None:
     Raises:
         MachineCannot: there is no C++ compiler, or it failed.
     """
-    from torch.utils.cpp_extension import _get_build_directory
-
     builder = _builder(extension)
-    folder = Path(_get_build_directory(builder.name, verbose=False))
-    with _alone(folder):
+    with _own_folder(builder.name) as folder, _alone(folder):
+        (folder / "lock").unlink(missing_ok=True)  # torch's mark: its process was killed, or it would hold our lock
         if not (folder / f"{builder.name}.so").exists():
             _refuse_no_compiler(extension)
             say(f"compiling {extension.name}, once (about a minute)")
-            _drop_stale_lock(folder / "lock")
         try:
             builder.load(verbose=False)
         except Exception as error:
@@ -85,19 +88,37 @@ def _refuse_no_compiler(extension: Extension) -> None:
 
 
 @contextmanager
+def _own_folder(name: str) -> Iterator[Path]:
+    """Where torch compiles the part, for as long as the context lasts."""
+    from torch.utils.cpp_extension import _get_build_directory
+
+    given = os.environ.get(DIRECTORY)
+    own = Path(_get_build_directory(name, verbose=False)).parent / f"biodist-{_environment()}"
+    try:
+        os.environ[DIRECTORY] = str(own)
+        yield Path(_get_build_directory(name, verbose=False))
+    finally:
+        if given is None:
+            del os.environ[DIRECTORY]
+        else:
+            os.environ[DIRECTORY] = given
+
+
+def _environment() -> str:
+    """Short and different for every Python environment, its torch and DeepSpeed, and kind of processor: the code is
+    compiled for the one it is compiled on, and login nodes and compute nodes may share a home and differ in that."""
+    import deepspeed
+    import torch
+
+    identity = "\n".join((sys.prefix, sys.version, torch.__version__, deepspeed.__version__, processor_name()))
+    return hashlib.sha256(identity.encode()).hexdigest()[:12]
+
+
+@contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     with (folder / "biodist.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _drop_stale_lock(lock: Path) -> None:
-    """torch marks a compilation by a file that a killed process leaves behind; everybody would wait for it for ever."""
-    try:
-        if time.time() - lock.stat().st_mtime > STALE_S:
-            lock.unlink()
-    except FileNotFoundError:
-        pass
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,20 @@ def test_a_compiler_that_fails_is_said(elsewhere: Path, monkeypatch: pytest.Monk
     with pytest.raises(MachineCannot, match=r"could not be compiled in .*distributed\.offload=none"):
         build(CPU_ADAM, said.append)
     assert said == ["compiling DeepSpeed's CPU optimizer, once (about a minute)"]
+
+
+def test_the_mark_of_a_killed_compilation_is_no_obstacle(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed while it compiles or loads leaves torch's `lock`; the next would wait for ever."""
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(MachineCannot):
+        build(COLLECTIVE, lambda line: None)
+    (folder,) = elsewhere.glob("biodist-*/deepspeed_shm_comm")
+    (folder / "lock").touch()
+    with pytest.raises(MachineCannot, match="could not be compiled"):
+        build(COLLECTIVE, lambda line: None)
+    assert not (folder / "lock").exists()
+    assert not list(elsewhere.glob("deepspeed_shm_comm/*")), "another program's folder is not ours to clear"
+    assert os.environ["TORCH_EXTENSIONS_DIR"] == str(elsewhere)
 
 
 def test_a_plan_needs_what_it_calls(plans: Callable[..., Plan]) -> None:
