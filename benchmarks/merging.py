@@ -135,13 +135,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--test-documents", type=int, metavar="N", help="of CRAFT's test part, evenly spread; all")
     parser.add_argument("--limit", type=int, help="at most so many trainings now")
     parser.add_argument("--markdown", type=Path, help="writes the table there as well")
     arguments = parser.parse_args()
     try:
         refuse_absent(arguments, "data/ner")
         folders = (arguments.shared.absolute(), arguments.out.absolute(), arguments.model.absolute())
-        ground = Ground(*folders, tuple(arguments.seeds), arguments.epochs, arguments.learning_rate)
+        settings = (tuple(arguments.seeds), arguments.epochs, arguments.learning_rate, arguments.test_documents)
+        ground = Ground(*folders, *settings)
         chosen = tuple(arguments.cases or [""])
         cases = [case for case in ground.cases() if case.name.startswith(chosen)]
         ledger, campaign = Ledger(arguments.out / "rows.jsonl"), Campaign(arguments.out)

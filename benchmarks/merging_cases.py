@@ -63,6 +63,7 @@ class Ground:
     seeds: tuple[int, ...]
     epochs: int
     learning_rate: float
+    test_documents: int | None  # of CRAFT's test part: so many, evenly spread; all of them
 
     def cases(self) -> list[Case]:
         """Writes parts and recipes, always the same. Raises UserError with every file that is missing."""
@@ -79,7 +80,7 @@ class Ground:
 
     def _craft(self) -> Iterator[Case]:
         parts = [self._hidden(number, kept) for number, kept in enumerate(HIDDEN)]
-        test = list(read_layers(self._file("CRAFT-bytype", "test")))
+        test = self._test_sentences()
         # A flat tagger against five layers that overlap: each is scored by itself, over the same sentences.
         layers = [self._entry(f"test-{kind}", test, (kind,)) for kind in LAYERS]
         every = list(read_layers(self._file("CRAFT-bytype", "train")))
@@ -88,6 +89,11 @@ class Ground:
             for scheme in SCHEMES:
                 yield self._case("craft", scheme, seed, LAYERS, {"train": parts, "test": layers})
             yield self._case("craft", "complete", seed, LAYERS, {"train": complete, "test": layers})
+
+    def _test_sentences(self) -> list[Sentence]:
+        found = documents(read_layers(self._file("CRAFT-bytype", "test")))
+        wanted = min(self.test_documents or len(found), len(found))
+        return [sentence for at in range(wanted) for sentence in found[at * len(found) // wanted]]
 
     def _hidden(self, number: int, kept: Sequence[str]) -> dict[str, Any]:
         """The documents dealt to one part, in turn, with the layers it keeps."""
