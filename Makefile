@@ -4,7 +4,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Most tests wait for processes that they started; those of one file share what it prepares, in one process.
 TESTS_AT_ONCE ?= 2
-TEST_CLUSTER := --root /var/lib/biodist-test-cluster
+# A cluster for each of the processes that test at once.
+CLUSTERS := 1 2
+TEST_CLUSTER := /var/lib/biodist-test-cluster
 
 .PHONY: help venv demo-model quickstart test test-full test-cluster check format clean
 
@@ -49,15 +51,19 @@ test: venv
 test-full: venv
 	$(BIN)/python -m pytest --full --numprocesses $(TESTS_AT_ONCE) --dist loadfile
 
-## make test-cluster tests on a real Slurm that it brings up here, with and without user signals; needs root
+## make test-cluster tests on real Slurm clusters that it brings up here, with and without user signals; needs root
 test-cluster: venv
 	@if [ "$$(id -u)" != 0 ]; then echo "make test-cluster: skipped, a Slurm cluster of one's own needs root"; exit 0; fi; \
-	trap 'slurm/devcluster down $(TEST_CLUSTER)' EXIT; trap 'exit 130' INT TERM; \
+	ended() { for at in $(CLUSTERS); do slurm/devcluster down --root $(TEST_CLUSTER)-$$at || return; done; }; \
+	trap ended EXIT; trap 'exit 130' INT TERM; roots=; \
+	for at in $(CLUSTERS); do roots="$$roots $(TEST_CLUSTER)-$$at"; done; \
 	for mode in "" --user-signal; do \
-	  slurm/devcluster up $(TEST_CLUSTER) --port 26917 $$mode || exit; \
-	  eval "$$(slurm/devcluster env $(TEST_CLUSTER))"; \
-	  $(BIN)/python -m pytest -m slurm tests/cluster || exit; \
-	  slurm/devcluster down $(TEST_CLUSTER) || exit; \
+	  for at in $(CLUSTERS); do \
+	    slurm/devcluster up --root $(TEST_CLUSTER)-$$at --port $$((26907 + 10 * at)) $$mode || exit; \
+	  done; \
+	  BIODIST_TEST_CLUSTERS="$$roots" $(BIN)/python -m pytest -m slurm tests/cluster \
+	    --numprocesses $(words $(CLUSTERS)) --dist loadfile || exit; \
+	  ended || exit; \
 	done
 
 ## make format       ruff's formatting and its safe fixes

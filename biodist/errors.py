@@ -21,6 +21,7 @@ EXIT_FAILED = 3
 EXIT_MACHINE = 4
 EXIT_SOME = 5
 EXIT_STOPPED = 75
+EXIT_NO_ROOM = 73  # of a rank alone: its disk is full, and so its reason is nowhere
 EXIT_INTERRUPTED = 130
 
 

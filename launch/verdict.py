@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from biodist.errors import EXIT_DONE, EXIT_FAILED, EXIT_MACHINE, EXIT_STOPPED, EXIT_USER, RunFailed
+from biodist.errors import EXIT_DONE, EXIT_FAILED, EXIT_MACHINE, EXIT_NO_ROOM, EXIT_STOPPED, EXIT_USER, RunFailed
 from biodist.run.folder import AttemptFolder
 from biodist.run.records import Ending, Failure
 
@@ -102,6 +102,8 @@ def failure_of(ending: Ending) -> Failure:
     """What can be said of a rank that left no word."""
     if ending.status >= 0:
         message = f"ended with exit code {ending.status} and left no reason; its log may say more"
+        if ending.status == EXIT_NO_ROOM:
+            message = "No space left on device: the disk (or quota) of the run's folder is full; it could write no more"
         return Failure(rank=ending.rank, time=ending.time, kind="error", message=message, exit_code=ending.status)
     number = -ending.status
     if ending.out_of_memory:

@@ -1,20 +1,22 @@
 """One rank's process: ``python -m biodist.training.worker --attempt DIR --rank R …``.
 
-Started alike by the local launcher and by srun. Exit codes: 0 done, 3 failed, 75 stopped and saved; a user's mistake
-that only the worker can see ends with its own code.
+Started alike by the local launcher and by srun. Exit codes: 0 done, 3 failed, 73 failed where a full disk holds no
+reason, 75 stopped and saved; a user's mistake that only the worker can see ends with its own code.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal, NoReturn
 
-from biodist.errors import EXIT_FAILED, BiodistError
+from biodist.errors import EXIT_FAILED, EXIT_NO_ROOM, BiodistError
 from biodist.plan.plan import Plan
 from biodist.run.folder import AttemptFolder
 from biodist.run.records import Failure
@@ -57,12 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(placement, plan, stop, watchdog)
         except Exception as error:
             code = error.exit_code if isinstance(error, BiodistError) else EXIT_FAILED
-            _record(attempt, placement.rank, _kind(error), _said(error), code)
-            if isinstance(error, BiodistError):
-                print(f"rank {placement.rank}: {error}", file=sys.stderr)  # noqa: T201
-            else:
-                traceback.print_exc()
-            sys.stderr.flush()
+            code = _record(attempt, placement.rank, _kind(error), _said(error), code)
+            with suppress(OSError):  # the log may lie on a full disk
+                if isinstance(error, BiodistError):
+                    print(f"rank {placement.rank}: {error}", file=sys.stderr)  # noqa: T201
+                else:
+                    traceback.print_exc()
+                sys.stderr.flush()
             # Without the farewells of the process group: a peer that is gone would be waited for.
             os._exit(code)
 
@@ -104,12 +107,16 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, BiodistError) else f"{type(error).__name__}: {error}"
 
 
-def _record(attempt: AttemptFolder, rank: int, kind: FailureKind, message: str, exit_code: int) -> None:
+def _record(attempt: AttemptFolder, rank: int, kind: FailureKind, message: str, exit_code: int) -> int:
+    """Leaves the reason, and gives the code to end with: where the disk has no room for it, the code says so."""
     failure = Failure(rank=rank, time=time.time(), kind=kind, message=message, exit_code=exit_code)
     try:
         failure.save(attempt.failure(rank))
     except OSError as error:  # a full disk must not hide the failure itself
-        print(f"rank {rank}: {message} (not recorded: {error})", file=sys.stderr)  # noqa: T201
+        with suppress(OSError):
+            print(f"rank {rank}: {message} (not recorded: {error})", file=sys.stderr)  # noqa: T201
+        return EXIT_NO_ROOM if error.errno in (errno.ENOSPC, errno.EDQUOT) else exit_code
+    return exit_code
 
 
 def end(code: int) -> NoReturn:

@@ -231,6 +231,7 @@ def disk(folder: Path, size: str) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=30)
+        folder.rmdir()
 
 
 def fill(folder: Path, leave: int) -> Path:
@@ -250,15 +251,16 @@ class TestSmallDisk:
             assert "GB free" in said.err and "keep_last" in said.err and str(small / "run") in said.err
             assert not list(small.iterdir())
 
-    def test_full_while_training(self, terminal: Any, undisturbed: Undisturbed, tools: Any) -> None:
+    @pytest.mark.parametrize("leave", [150_000, 0], ids=["a save does not fit", "no reason fits"])
+    def test_full_while_training(self, terminal: Any, undisturbed: Undisturbed, tools: Any, leave: int) -> None:
         with disk(terminal.folder / "disk", "16m") as small:
             started = terminal.start("disk/run", 2)
             run = small / "run"
             started.wait_for_step(12, 1)
-            filler = fill(small, leave=150_000)
+            filler = fill(small, leave)
             said = started.said()
             assert said.code == 3, said.text
-            assert "No space left on device" in said.err and "rank " in said.err
+            assert "No space left on device" in said.err and "rank " in said.err, said.err
             kept = sorted(path.name for path in (run / "checkpoints").glob("step-*"))
             assert kept and not list((run / "checkpoints").glob("step-*/*.tmp"))
             filler.unlink()

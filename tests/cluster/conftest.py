@@ -2,6 +2,9 @@
 
 ``@pytest.mark.slurm`` runs on a cluster made without --user-signal, ``@pytest.mark.slurm(user_signal=True)`` on one
 made with it, ``@pytest.mark.slurm(user_signal="either")`` on both.
+
+Tests at once, in several processes (pytest-xdist), need a cluster each: the variable BIODIST_TEST_CLUSTERS names their
+state folders, and each process takes its own.
 """
 
 from __future__ import annotations
@@ -20,7 +23,6 @@ import pytest
 
 DEVCLUSTER = Path(__file__).parents[2] / "slurm" / "devcluster"
 NODES = ("n1", "n2", "n3", "n4")
-SKIPPED = pytest.StashKey[str]()
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,14 @@ def _running() -> dict[str, Any] | None:
     return json.loads(done.output) if done.code == 0 else None
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives a process of pytest-xdist the cluster of its number."""
+    roots = os.environ.get("BIODIST_TEST_CLUSTERS", "").split()
+    worker = getattr(config, "workerinput", {}).get("workerid", "")
+    if roots and worker:
+        os.environ["SLURM_CONF"] = str(Path(roots[int(worker.removeprefix("gw"))]) / "slurm.conf")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     marked = [(item, mark) for item in items if (mark := item.get_closest_marker("slurm"))]
     if not marked:
@@ -177,13 +187,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="no development cluster: make test-cluster"))
         elif wanted not in ("either", running["user_signal"]):
             item.add_marker(pytest.mark.skip(reason=f"needs a cluster made with user_signal={wanted}"))
-    if running is None:
-        config.stash[SKIPPED] = f"{len(marked)} tests marked slurm skipped: no development cluster (make test-cluster)"
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if line := config.stash.get(SKIPPED, ""):
-        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
