@@ -4,6 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Most tests wait for processes that they started; those of one file share what it prepares, in one process.
 TESTS_AT_ONCE ?= 2
+AT_ONCE = --numprocesses $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
 # A cluster for each of the processes that test at once.
 CLUSTERS := 1 2
 TEST_CLUSTER := /var/lib/biodist-test-cluster
@@ -45,11 +46,11 @@ check: venv
 
 ## make test         every test that needs no root, GPU, Slurm or browser
 test: venv
-	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile
+	$(BIN)/python -m pytest $(AT_ONCE)
 
 ## make test-full    the whole product of the campaigns too
 test-full: venv
-	$(BIN)/python -m pytest --full --numprocesses $(TESTS_AT_ONCE) --dist loadfile
+	$(BIN)/python -m pytest --full $(AT_ONCE)
 
 ## make test-cluster tests on real Slurm clusters that it brings up here, with and without user signals; needs root
 test-cluster: venv

@@ -34,6 +34,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+SLOW = ("faults", "cli", "training", "checkpoint")  # folders whose tests train in processes of their own
 JOBS = Path(__file__).parent / "training" / "jobs.py"
 TAIL = 3000  # characters of each process's log that a failure shows
 
@@ -43,7 +44,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked full run under --full, or where -m names the mark."""
+    """Tests marked full run under --full, or where -m names the mark. Of several processes (pytest-xdist) none is to be
+    left alone with a slow file at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.parent.name not in SLOW)
     if config.getoption("--full") or "full" in config.getoption("-m"):
         return
     left_out = [item for item in items if item.get_closest_marker("full")]
