@@ -49,8 +49,8 @@ class Corpus:
         return Path(self.folder).name
 
 
-# BioBERT v1.1: dmis-lab/biobert-pytorch, named-entity-recognition/README.md (20bf80ad), its own F1 on test. CRAFT: model
-# card of StivenLancheros' biobert CRAFT_English, another release with six other names. PharmaCoNER:
+# BioBERT v1.1: dmis-lab/biobert-pytorch, named-entity-recognition/README.md (20bf80ad), its own F1 on test. CRAFT: the
+# model card of StivenLancheros' biobert CRAFT_English, another release with six other names. PharmaCoNER:
 # PlanTL-GOB-ES/lm-biomedical-clinical-es (a4ce5466), scored by character offsets.
 CORPORA = (
     Corpus("ner/NCBI-disease", ("Disease",), "88.30 (BioBERT v1.1)"),
