@@ -14,6 +14,7 @@ import argparse
 import csv
 import json
 import random
+import re
 import subprocess
 import sys
 import time
@@ -70,6 +71,7 @@ def kills(chosen: argparse.Namespace) -> dict[str, Any]:
         "sound": sound and len(told) == len(set(told)),
         **{"kills": killed, "trials": len(other), "undisturbed_seconds": round(undisturbed_s, 1)},
         "started_again": sum(int(row["starts"]) - 1 for row in other),
+        "share_of_time_writing": writing_share(chosen.out / "undisturbed.log"),
         "reports_told_twice": len(told) - len(set(told)),
         "processes_left": left,
         "equal": [outcome(row) for row in one] == [outcome(row) for row in other],
@@ -90,6 +92,7 @@ def overhead(chosen: argparse.Namespace) -> dict[str, Any]:
     return {
         "sound": all(row["state"] == "finished" for row in rows),
         **{"trials": len(rows), "sweep_seconds": round(ours, 1), "trials_own_seconds": round(sum(own), 1)},
+        "share_of_time_writing": writing_share(chosen.out / "sweep.log"),
         "submitit_map_array_seconds": None if theirs is None else round(theirs, 1),
         "over_map_array_seconds_a_trial": None if theirs is None else round((ours - theirs) / len(rows), 3),
     }
@@ -134,6 +137,12 @@ def drive(chosen: argparse.Namespace, root: Path, words: tuple[str, ...]) -> Non
     code = begin(chosen, root, words).wait(LIMIT_S)
     if code not in (0, 5):
         raise SystemExit(f"{root}: exit {code}; see {chosen.out / root.name}.log")
+
+
+def writing_share(log: Path) -> float | None:
+    """Of the last driver's time, what went into ledger and tables: as it says itself at its end."""
+    said = re.findall(r"ledger and tables were written in ([\d.]+) s of ([\d.]+) s", log.read_text())
+    return round(float(said[-1][0]) / float(said[-1][1]), 5) if said else None
 
 
 def events(root: Path) -> list[dict[str, Any]]:

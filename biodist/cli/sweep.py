@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -203,9 +204,11 @@ def drive(stated: StatedSweep, folder: SweepFolder, place: Place) -> int:
                 board.changed(search)
                 keeping.changed(search)
 
-            driver = Driver(folder, stated, pace, site.backend, lease, changed, board.say)
+            driver, began = Driver(folder, stated, pace, site.backend, lease, changed, board.say), time.monotonic()
             ending = driver.run()
         keeping.settle(driver.search)
+    writing, whole = driver.ledger.seconds + keeping.seconds, time.monotonic() - began
+    err.print(f"ledger and tables were written in {writing:.2f} s of {whole:.1f} s")
     if ending == "done":
         return conclude(folder, driver.search)
     go_on = f"biodist sweep --resume {shlex.quote(str(folder.root))}"

@@ -128,6 +128,7 @@ def test_no_process_is_left(story: Story) -> None:
 
 def test_a_stopped_sweep_says_how_to_go_on(story: Story) -> None:
     assert story.stopped == 75 and f"biodist sweep --resume {story.root}" in story.said
+    assert "ledger and tables were written in 0." in story.said
 
 
 def test_a_finished_sweep_is_done(story: Story) -> None:
