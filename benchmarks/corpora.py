@@ -18,21 +18,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
-import yaml
-from campaign.ledger import Ledger, Row, conduct
+from campaign.ledger import Ledger, Row, conduct, spread
 from campaign.ledger import markdown as table
 from material import add_arguments, commit_label, measured_commit, refuse_absent, typed_command
+from tagged_recipe import SPLITS, Setting, write_recipe
 
 from biodist.errors import EXIT_SOME, BiodistError, Problem, RunFailed, UserError
-from biodist.run.durable import write_text
 from biodist.run.folder import RunFolder
 from biodist.run.provenance import Commit
 from biodist.run.records import Result
-
-SPLITS = {"train": "train", "validation": "devel", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -72,9 +68,8 @@ class Campaign:
     """All trainings, in a folder."""
 
     shared: Path
-    encoder: Path
     out: Path
-    epochs: int
+    setting: Setting
 
     def act(self, corpus: Corpus, seed: int) -> Row:
         """Writes the recipe, asks the dictionary, trains. Raises RunFailed when a command fails."""
@@ -88,28 +83,15 @@ class Campaign:
         test = {name: result.metrics["test"][name] for name in ("precision", "recall", "f1")}
         ahead = test["f1"] > dictionary["f1"]
         return {
-            **{"case": f"{corpus.name}-{seed}", "corpus": corpus.name, "seed": seed, "epochs": self.epochs},
+            **{"case": f"{corpus.name}-{seed}", "corpus": corpus.name, "seed": seed, "epochs": self.setting.epochs},
             **{"test": test, "dictionary": dictionary, "train_seconds": result.train_seconds},
             **{"seconds": time.monotonic() - began, "commit": measured_commit().model_dump()},
             "problems": [] if ahead else [f"F1 {test['f1']:.4f}, the dictionary {dictionary['f1']:.4f}"],
         }
 
     def _recipe(self, corpus: Corpus, seed: int) -> Path:
-        recipe = {
-            **{"name": f"{corpus.name}-{seed}", "task": "ner", "model": {"name": str(self.encoder)}},
-            "data": {
-                **{"max_length": 256, "stride": 32, "labels": list(corpus.types)},
-                **{split: [self._entry(corpus, part)] for split, part in SPLITS.items()},
-            },
-            "train": {
-                **{"epochs": self.epochs, "global_batch": 16, "learning_rate": 2e-4, "seed": seed},
-                **{"warmup_ratio": 0.1, "precision": "bf16"},
-            },
-            "checkpoint": {"every_steps": 1000, "keep_last": 1},
-        }
-        path = self.out / f"{corpus.name}-{seed}.yaml"
-        write_text(path, yaml.safe_dump(recipe, sort_keys=False))
-        return path
+        splits = {split: [self._entry(corpus, part)] for split, part in SPLITS.items()}
+        return write_recipe(self.out, f"{corpus.name}-{seed}", self.setting, seed, corpus.types, splits)
 
     def _entry(self, corpus: Corpus, part: str) -> dict[str, Any]:
         path = (self.shared / "data" / corpus.folder / f"{part}.tsv").resolve()
@@ -138,12 +120,8 @@ def _lines(rows: Sequence[Row]) -> Iterator[Sequence[object]]:
     for corpus in CORPORA:
         own = [row for row in rows if row["corpus"] == corpus.name]
         if own:
-            scores = [_spread([row["test"][name] for row in own]) for name in ("precision", "recall", "f1")]
+            scores = [spread([row["test"][name] for row in own]) for name in ("precision", "recall", "f1")]
             yield corpus.name, len(own), *scores, f"{own[0]['dictionary']['f1']:.4f}", corpus.published
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{fmean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
 
 
 def main() -> None:
@@ -159,7 +137,8 @@ def main() -> None:
         refuse_absent(arguments, "data/ner and data/ner_es")
         out = arguments.out.absolute()
         out.mkdir(parents=True, exist_ok=True)
-        campaign = Campaign(arguments.shared.absolute(), arguments.model.absolute(), out, arguments.epochs)
+        setting = Setting(arguments.model.absolute(), arguments.epochs, learning_rate=2e-4)
+        campaign = Campaign(arguments.shared.absolute(), out, setting)
         chosen = [one for one in CORPORA if one.name in (arguments.cases or [one.name])]
         cases = [(f"{one.name}-{seed}", partial(campaign.act, one, seed)) for seed in arguments.seeds for one in chosen]
         ledger = Ledger(out / "rows.jsonl")

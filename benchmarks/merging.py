@@ -22,10 +22,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from campaign.ledger import Ledger, Row, conduct
+from campaign.ledger import Ledger, Row, conduct, spread
 from campaign.ledger import markdown as table
 from material import add_arguments, commit_label, measured_commit, refuse_absent, typed_command
 from merging_cases import SCHEMES, Case, Ground
+from tagged_recipe import Setting
 
 from biodist.errors import EXIT_SOME, BiodistError, RunFailed
 from biodist.plan.plan import read_plan
@@ -90,18 +91,12 @@ def _table(rows: Sequence[Row]) -> str:
         seeds = max(map(len, by_name.values()))
         whole = all(len(values) == seeds for values in by_name.values())
         means = [fmean(values) for values in zip(*by_name.values(), strict=True)] if whole else []
-        lines.append([scheme, seeds, *map(_spread, by_name.values()), _spread(means)])
+        lines.append([scheme, seeds, *map(spread, by_name.values()), spread(means)])
     return table(["scheme", "seeds", *names, MEAN], lines)
 
 
 def _values(rows: Sequence[Row], scheme: str, name: str) -> list[float]:
     return [row["scores"][name]["f1"] for row in rows if row["scheme"] == scheme and name in row["scores"]]
-
-
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    return f"{fmean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
 
 
 def _means(rows: Sequence[Row], scheme: str) -> list[float]:
@@ -141,9 +136,9 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         refuse_absent(arguments, "data/ner")
-        folders = (arguments.shared.absolute(), arguments.out.absolute(), arguments.model.absolute())
-        settings = (tuple(arguments.seeds), arguments.epochs, arguments.learning_rate, arguments.test_documents)
-        ground = Ground(*folders, *settings)
+        setting = Setting(arguments.model.absolute(), arguments.epochs, arguments.learning_rate)
+        folders = (arguments.shared.absolute(), arguments.out.absolute())
+        ground = Ground(*folders, setting, tuple(arguments.seeds), arguments.test_documents)
         chosen = tuple(arguments.cases or [""])
         cases = [case for case in ground.cases() if case.name.startswith(chosen)]
         ledger, campaign = Ledger(arguments.out / "rows.jsonl"), Campaign(arguments.out)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
+from tagged_recipe import SPLITS, Setting, write_recipe
 
 from biodist.errors import Problem, UserError
 from biodist.run.durable import write_text
@@ -16,7 +16,6 @@ SCHEMES = ("marginal", "naive", "masked", "tagged")
 LAYERS = ("CHEBI", "GGP", "NCBITaxon", "CL", "GO")  # of CRAFT, in the order of the file's columns
 FIRST_LAYER = 2  # column of the first; before it the token, and one layer of all that is not used here
 HIDDEN = (("GGP", "CHEBI"), ("NCBITaxon", "CL"), ("GO",))  # what the documents of one part keep
-SPLITS = {"train": "train", "validation": "devel", "test": "test"}
 TITLE_OF = "Abstract"  # a document begins one sentence before each sentence that is this word alone
 
 Sentence = list[list[str]]  # a row a token: the file's columns
@@ -59,10 +58,8 @@ class Ground:
 
     shared: Path
     out: Path
-    encoder: Path
+    setting: Setting
     seeds: tuple[int, ...]
-    epochs: int
-    learning_rate: float
     test_documents: int | None  # of CRAFT's test part: so many, evenly spread; all of them
 
     def cases(self) -> list[Case]:
@@ -128,25 +125,8 @@ class Ground:
         self, campaign: str, scheme: str, seed: int, labels: Sequence[str], splits: dict[str, Any], of: str = ""
     ) -> Case:
         name = "-".join(filter(None, (campaign, scheme, of, str(seed))))
-        several = len(splits.get("validation", ())) > 1
-        recipe = {
-            "name": name,
-            "task": "ner",
-            "model": {"name": str(self.encoder)},
-            "data": {
-                **{"max_length": 256, "stride": 32, "labels": list(labels)},
-                **({"merge": scheme} if scheme in SCHEMES else {}),
-                **splits,
-            },
-            "train": {
-                **{"epochs": self.epochs, "global_batch": 16, "learning_rate": self.learning_rate, "seed": seed},
-                **{"warmup_ratio": 0.1, "precision": "bf16"},
-            },
-            "checkpoint": {"every_steps": 1000, "keep_last": 1},
-            "evaluate": {"metric": "macro_f1" if several else "f1"},
-        }
-        path = self.out / f"{name}.yaml"
-        write_text(path, yaml.safe_dump(recipe, sort_keys=False))
+        merge = scheme if scheme in SCHEMES else None
+        path = write_recipe(self.out, name, self.setting, seed, labels, splits, merge)
         return Case(campaign, scheme, seed, path)
 
 

@@ -14,9 +14,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import fmean
 from typing import Any
 
+from campaign.ledger import spread
 from harness import encoder_overrides, train
 from material import Material, add_arguments, commit_label, material, typed_command
 
@@ -71,17 +72,12 @@ def markdown(scores: Sequence[Scores], command: str) -> str:
         lines.append(f"| {one.name} | {one.precision:.4f} | {one.recall:.4f} | {one.f1:.4f} | {one.devel_f1:.4f} |")
     columns = [[getattr(one, name) for one in scores] for name in ("precision", "recall", "f1", "devel_f1")]
     lines.insert(-1, f"| biodist, mean ± sd | {' | '.join(map(spread, columns))} |")
-    apart = mean(one.f1 for one in scores) - PEER.f1
+    apart = fmean(one.f1 for one in scores) - PEER.f1
     within = "within" if abs(apart) <= ALLOWED else "not within"
     commits = ", ".join(dict.fromkeys(commit_label(one.commit) for one in scores))
     lines += ["", f"Mean test F1 {apart * 100:+.2f} points from the Trainer's: {within} {ALLOWED * 100:.1f}."]
     lines += ["", f"    {command}", "", f"{commits[:1].upper()}{commits[1:]}."]
     return "\n".join(lines) + "\n"
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean and the sample's standard deviation; one value has none."""
-    return f"{mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
 
 
 def main() -> None:

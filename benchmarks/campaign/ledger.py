@@ -1,9 +1,10 @@
-"""Rows of a campaign, on disk one by one, so that it can be stopped and goes on; and tables of them."""
+"""Rows of a campaign, on disk one by one, so that it can be stopped and goes on; tables and spreads of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from biodist.errors import EXIT_DONE, EXIT_SOME
@@ -50,3 +51,10 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and the sample's standard deviation; one value has none, and of none there is nothing to say."""
+    if not values:
+        return ""
+    return f"{fmean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")

@@ -48,7 +48,9 @@ def cancel(
         return
     for root, was_ended in ended.items():
         if was_ended or len(roots) == 1:
-            _say_how(RunFolder(root.absolute()), root, was_ended)
+            _say_how(RunFolder(root.absolute()), root, was_ended, is_trial=of_sweep.is_sweep())
+    if of_sweep.is_sweep():
+        out.print(f"go on with: biodist sweep --resume {shlex.quote(str(run))}")
 
 
 def _cancel(folder: RunFolder, now: bool) -> bool:
@@ -88,7 +90,8 @@ def _cancel_jobs(history: History, save: bool, must_answer: bool) -> bool:
     return True
 
 
-def _say_how(folder: RunFolder, run: Path, ended: bool) -> None:
+def _say_how(folder: RunFolder, run: Path, ended: bool, is_trial: bool) -> None:
+    """What became of the run, and how to go on; a trial goes on with its sweep."""
     from launch.achieved import published_steps
     from launch.standing import History, standing_of
 
@@ -100,7 +103,8 @@ def _say_how(folder: RunFolder, run: Path, ended: bool) -> None:
     saved = max(published_steps(folder), default=None)
     where = "nothing is saved" if saved is None else f"saved at step {saved:,}"
     out.print(f"{run}: {'ended' if ended else f'had ended already ({state})'}; {where}")
-    out.print(f"go on with: biodist resume {shlex.quote(str(run))}{_where(folder)}")
+    if not is_trial:
+        out.print(f"go on with: biodist resume {shlex.quote(str(run))}{_where(folder)}")
 
 
 def _where(folder: RunFolder) -> str:

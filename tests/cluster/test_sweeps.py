@@ -160,6 +160,7 @@ def test_cancel_ends_driver_and_jobs(submitted: Submitted) -> None:
     cluster.jobs += swept.jobs()
     done = submitted.biodist("cancel", str(swept.root), "--now")
     assert done.returncode == 0, done.stderr
+    assert f"go on with: biodist sweep --resume {swept.root}" in done.stdout and "biodist resume" not in done.stdout
     assert driver.wait(60) == 75
     swept.wait(lambda: not cluster.status()["jobs"], "a job lives on", 90)
     listed = submitted.biodist("status", str(swept.root), "--json")

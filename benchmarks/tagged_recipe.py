@@ -1,0 +1,53 @@
+"""The recipe with which `merging.py` and `corpora.py` train all-MiniLM-L6-v2 on tagged files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from biodist.run.durable import write_text
+
+SPLITS = {"train": "train", "validation": "devel", "test": "test"}  # what a recipe and what the corpora call them
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trainings of a campaign share."""
+
+    encoder: Path
+    epochs: int
+    learning_rate: float
+
+
+def write_recipe(
+    out: Path,
+    name: str,
+    setting: Setting,
+    seed: int,
+    labels: Sequence[str],
+    splits: Mapping[str, Any],
+    merge: str | None = None,
+) -> Path:
+    """`out/NAME.yaml`. `splits`: lists of entries under their keys of `data`."""
+    several = len(splits.get("validation", ())) > 1
+    recipe = {
+        **{"name": name, "task": "ner", "model": {"name": str(setting.encoder)}},
+        "data": {
+            **{"max_length": 256, "stride": 32, "labels": list(labels)},
+            **({"merge": merge} if merge else {}),
+            **splits,
+        },
+        "train": {
+            **{"epochs": setting.epochs, "global_batch": 16, "learning_rate": setting.learning_rate, "seed": seed},
+            **{"warmup_ratio": 0.1, "precision": "bf16"},
+        },
+        "checkpoint": {"every_steps": 1000, "keep_last": 1},
+        "evaluate": {"metric": "macro_f1" if several else "f1"},
+    }
+    path = out / f"{name}.yaml"
+    write_text(path, yaml.safe_dump(recipe, sort_keys=False))
+    return path
