@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +70,11 @@ class Scheduler:
         """
         until = time.monotonic() + patience_s
         while True:
-            done = self._run("scontrol", "requeue", job_id)
+            with _deaf_to_sigterm():
+                done = self._run("scontrol", "requeue", job_id)
             words = _words(done)
-            if done.returncode == 0 or WAITS_ALREADY in words:
+            # Slurm ends what runs in a job that it sends back, this command among it: killed, it was heard.
+            if done.returncode <= 0 or WAITS_ALREADY in words:
                 return
             if not any(sign in words for sign in UNREACHED) or time.monotonic() > until:
                 raise MachineCannot(f"Slurm does not requeue job {job_id}: {words}")
@@ -166,6 +169,16 @@ class Scheduler:
                 f"Slurm has not answered `{command[0]}` for {self.timeout_s:.0f} s: try again; "
                 "`scontrol ping` says whether its controller is up"
             ) from None
+
+
+@contextmanager
+def _deaf_to_sigterm() -> Iterator[None]:
+    """What is started meanwhile inherits it; this thread hears it afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _step(command: tuple[str, ...], timeout_s: float) -> subprocess.CompletedProcess[bytes]:

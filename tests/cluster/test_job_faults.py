@@ -88,9 +88,9 @@ def test_a_node_that_is_lost_takes_nothing_with_it(submitted: Submitted) -> None
 
 
 def test_the_time_limit_is_reached_twice(submitted: Submitted) -> None:
-    """A rank stands still until the job is warned, twice: 40 s into its two minutes. On a busy machine more often."""
+    """A rank stands still until the job is warned, twice: a minute into its two. On a busy machine more often."""
     first, second = submitted.trap("step", call=4), submitted.trap("step", call=6)
-    job = submitted.submit(on=submitted.profile(time_limit_min=2, signal_lead_s=80, grace_s=None))
+    job = submitted.submit(on=submitted.profile(time_limit_min=2, signal_lead_s=60, grace_s=None))
     for trap, lives in ((first, 1), (second, 2)):
         submitted.wait_held(trap)
         submitted.wait_said("SIGUSR2: stopping after this step", times=4 * lives)

@@ -5,6 +5,7 @@ sacct needs a database, so its lines are written after its manual. The living Sl
 
 from __future__ import annotations
 
+import signal
 import stat
 from datetime import datetime
 from pathlib import Path
@@ -156,3 +157,27 @@ def test_a_slurm_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(MachineCannot, match="Slurm has not answered `squeue` for 1 s: try again"):
         Scheduler(timeout_s=0.6).job("1")
+
+
+def scontrol(folder: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
+    """The only scontrol on PATH is a script that does so."""
+    script = folder / "scontrol"
+    script.write_text(f"#!/bin/sh\n{does}\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+@pytest.mark.parametrize("does", ["kill -TERM $$; exit 0", "kill -KILL $$"])
+def test_a_requeue_that_ends_its_own_command_is_a_requeue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str
+) -> None:
+    """Slurm signals all that runs in a job that it sends back. Taken for a refusal, a second job was submitted."""
+    scontrol(tmp_path, monkeypatch, does)
+    Scheduler().requeue("7")
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_requeue_that_is_refused_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scontrol(tmp_path, monkeypatch, "echo 'Requested operation is not allowed' >&2; exit 1")
+    with pytest.raises(MachineCannot, match="does not requeue job 7: Requested operation is not allowed"):
+        Scheduler().requeue("7")
