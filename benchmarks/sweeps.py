@@ -5,7 +5,7 @@ python benchmarks/sweeps.py kills SWEEP --out DIR [--kills 5] [KEY=VALUE …]
     trials, each once, with no process left. At concurrency 1 they must be equal.
 python benchmarks/sweeps.py overhead SWEEP --out DIR --on PROFILE [KEY=VALUE …]
     seconds of the whole sweep a trial, beside the trials' own, and beside submitit's `map_array` of the same
-    command lines.
+    command lines; one process a trial.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def kills(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def overhead(chosen: argparse.Namespace) -> dict[str, Any]:
-    words = (*chosen.overrides, *(("--on", chosen.on) if chosen.on else ()))
+    words = (*chosen.overrides, "--nproc", "1", *(("--on", chosen.on, "--nodes", "1") if chosen.on else ()))
     root = chosen.out / "sweep"
     began = time.monotonic()
     drive(chosen, root, words)
@@ -116,7 +116,7 @@ def map_array_seconds(chosen: argparse.Namespace, root: Path, intents: list[dict
         array_parallelism=search["concurrency"],
         **({"partition": profile.partition} if profile.partition else {}),
     )
-    train = (*BIODIST, "train", str(root / "recipe.yaml"), "evaluate.test=false")
+    train = (*BIODIST, "train", str(root / "recipe.yaml"), "evaluate.test=false", "--nproc", "1", "--device", "cpu")
     commands = [
         [*train, *overrides(intent["settings"]), "--run", str(chosen.out / "plain" / intent["key"])]
         for intent in intents
