@@ -65,7 +65,8 @@ test-cluster: venv
 	  BIODIST_TEST_CLUSTERS="$$roots" $(BIN)/python -m pytest -m slurm tests/cluster \
 	    --numprocesses $(words $(CLUSTERS)) --dist loadfile || exit; \
 	  ended || exit; \
-	done
+	done; \
+	trap - EXIT
 
 ## make format       ruff's formatting and its safe fixes
 format: venv
