@@ -20,8 +20,8 @@ EXIT_USER = 2
 EXIT_FAILED = 3
 EXIT_MACHINE = 4
 EXIT_SOME = 5
-EXIT_STOPPED = 75
 EXIT_NO_ROOM = 73  # of a rank alone: its disk is full, and so its reason is nowhere
+EXIT_STOPPED = 75
 EXIT_INTERRUPTED = 130
 
 

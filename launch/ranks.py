@@ -17,6 +17,7 @@ from biodist.run.process import process_stat
 from biodist.run.records import Ending, Failure
 from biodist.run.tether import HELD_BACK
 from launch.oom_kills import oom_kills
+from launch.requests import held_back
 
 _REAP_S = 10.0
 
@@ -60,20 +61,16 @@ class Ranks:
 
     def _start(self, command: Command) -> subprocess.Popen[bytes]:
         # A signal sent to a rank before it listens waits for it, instead of ending it (see biodist.run.tether).
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
-        try:
-            with command.log.open("ab") as log:
-                return subprocess.Popen(
-                    list(command.argv),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=self._environment,
-                    start_new_session=True,
-                    pass_fds=command.keeps,
-                )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with held_back(HELD_BACK), command.log.open("ab") as log:
+            return subprocess.Popen(
+                list(command.argv),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+                pass_fds=command.keeps,
+            )
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()

@@ -30,7 +30,8 @@ def cancel(
     from biodist.run.sweep_folder import SweepFolder
     from launch.driver_cancellation import cancel_driver
 
-    if (of_sweep := SweepFolder(run.absolute())).is_sweep():
+    of_sweep = SweepFolder(run.absolute())
+    if is_sweep := of_sweep.is_sweep():
         cancel_driver(of_sweep, err.print)  # first: it would begin other trials in the place of those that end
     roots = named_runs(run)
     # Of seeds the last one first: it is the one that waits, and would start in the place of one that is ended.
@@ -43,13 +44,13 @@ def cancel(
     if unreached:
         raise MachineCannot("; ".join(unreached))
     if len(roots) > 1 and not any(ended.values()):
-        what = "trial" if of_sweep.is_sweep() else "seed"
+        what = "trial" if is_sweep else "seed"
         out.print(f"{run}: no {what} is under way; nothing to cancel")
         return
     for root, was_ended in ended.items():
         if was_ended or len(roots) == 1:
-            _say_how(RunFolder(root.absolute()), root, was_ended, is_trial=of_sweep.is_sweep())
-    if of_sweep.is_sweep():
+            _say_how(RunFolder(root.absolute()), root, was_ended, is_trial=is_sweep)
+    if is_sweep:
         out.print(f"go on with: biodist sweep --resume {shlex.quote(str(run))}")
 
 

@@ -204,7 +204,8 @@ def drive(stated: StatedSweep, folder: SweepFolder, place: Place) -> int:
                 board.changed(search)
                 keeping.changed(search)
 
-            driver, began = Driver(folder, stated, pace, site.backend, lease, changed, board.say), time.monotonic()
+            driver = Driver(folder, stated, pace, site.backend, lease, changed, board.say)
+            began = time.monotonic()
             ending = driver.run()
         keeping.settle(driver.search)
     writing, whole = driver.ledger.seconds + keeping.seconds, time.monotonic() - began

@@ -8,12 +8,12 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from biodist.errors import MachineCannot
+from launch.requests import held_back
 from launch.slurm.job_state import SACCT_FIELDS, SQUEUE_FIELDS, JobState, read_sacct, read_squeue
 from launch.slurm.partition import SINFO_FORMAT, Partition, read_partitions
 
@@ -70,7 +70,7 @@ class Scheduler:
         """
         until = time.monotonic() + patience_s
         while True:
-            with _deaf_to_sigterm():
+            with held_back({signal.SIGTERM}):
                 done = self._run("scontrol", "requeue", job_id)
             words = _words(done)
             # Slurm ends what runs in a job that it sends back, this command among it: killed, it was heard.
@@ -169,16 +169,6 @@ class Scheduler:
                 f"Slurm has not answered `{command[0]}` for {self.timeout_s:.0f} s: try again; "
                 "`scontrol ping` says whether its controller is up"
             ) from None
-
-
-@contextmanager
-def _deaf_to_sigterm() -> Iterator[None]:
-    """What is started meanwhile inherits it; this thread hears it afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _step(command: tuple[str, ...], timeout_s: float) -> subprocess.CompletedProcess[bytes]:

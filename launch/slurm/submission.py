@@ -24,6 +24,7 @@ from biodist.plan.plan import Plan
 from biodist.run.durable import write_text
 from biodist.run.folder import JobFolder
 from biodist.run.jobs import SlurmJob, submitted
+from launch.requests import held_back
 
 _IGNORING = 'trap "" TERM INT USR1 USR2; exec "$@"'
 # This life of this job, as in the names of what it leaves in its folder.
@@ -144,11 +145,8 @@ def submit(job: JobFolder, plan: Plan, task: Callable[[], int], after: str | Non
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Ctrl-C waits until a job that Slurm has accepted is also noted: one that nobody knows cannot be cancelled."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
+    with held_back({signal.SIGINT, signal.SIGTERM}):
         yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
