@@ -23,7 +23,7 @@ from typing import Any
 from campaign.ledger import Ledger, Row, conduct, spread
 from campaign.ledger import markdown as table
 from material import add_arguments, commit_label, measured_commit, refuse_absent, typed_command
-from tagged_recipe import SPLITS, Setting, write_recipe
+from tagged_recipe import SPLITS, Setting, add_setting, setting_of, write_recipe
 
 from biodist.errors import EXIT_SOME, BiodistError, Problem, RunFailed, UserError
 from biodist.run.folder import RunFolder
@@ -130,15 +130,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for recipes, runs and rows")
     parser.add_argument("--cases", nargs="+", choices=[one.name for one in CORPORA], help="all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42])
-    parser.add_argument("--epochs", type=int, default=3)
+    add_setting(parser)
     parser.add_argument("--markdown", type=Path, help="writes the table there as well")
     arguments = parser.parse_args()
     try:
         refuse_absent(arguments, "data/ner and data/ner_es")
         out = arguments.out.absolute()
         out.mkdir(parents=True, exist_ok=True)
-        setting = Setting(arguments.model.absolute(), arguments.epochs, learning_rate=2e-4)
-        campaign = Campaign(arguments.shared.absolute(), out, setting)
+        campaign = Campaign(arguments.shared.absolute(), out, setting_of(arguments))
         chosen = [one for one in CORPORA if one.name in (arguments.cases or [one.name])]
         cases = [(f"{one.name}-{seed}", partial(campaign.act, one, seed)) for seed in arguments.seeds for one in chosen]
         ledger = Ledger(out / "rows.jsonl")

@@ -26,7 +26,7 @@ from campaign.ledger import Ledger, Row, conduct, spread
 from campaign.ledger import markdown as table
 from material import add_arguments, commit_label, measured_commit, refuse_absent, typed_command
 from merging_cases import SCHEMES, Case, Ground
-from tagged_recipe import Setting
+from tagged_recipe import add_setting, setting_of
 
 from biodist.errors import EXIT_SOME, BiodistError, RunFailed
 from biodist.plan.plan import read_plan
@@ -128,17 +128,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for parts, recipes, runs and rows")
     parser.add_argument("--cases", nargs="+", metavar="PREFIX", help="cases that begin so: craft, merged-naive; all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    add_setting(parser)
     parser.add_argument("--test-documents", type=int, metavar="N", help="of CRAFT's test part, evenly spread; all")
     parser.add_argument("--limit", type=int, help="at most so many trainings now")
     parser.add_argument("--markdown", type=Path, help="writes the table there as well")
     arguments = parser.parse_args()
     try:
         refuse_absent(arguments, "data/ner")
-        setting = Setting(arguments.model.absolute(), arguments.epochs, arguments.learning_rate)
         folders = (arguments.shared.absolute(), arguments.out.absolute())
-        ground = Ground(*folders, setting, tuple(arguments.seeds), arguments.test_documents)
+        ground = Ground(*folders, setting_of(arguments), tuple(arguments.seeds), arguments.test_documents)
         chosen = tuple(arguments.cases or [""])
         cases = [case for case in ground.cases() if case.name.startswith(chosen)]
         ledger, campaign = Ledger(arguments.out / "rows.jsonl"), Campaign(arguments.out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,19 @@ class Setting:
     encoder: Path
     epochs: int
     learning_rate: float
+    precision: str  # bf16 only where the processor computes in it: elsewhere it is many times slower than fp32
+
+
+def add_setting(parser: argparse.ArgumentParser) -> None:
+    """The options that a `Setting` is made of."""
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
+
+
+def setting_of(given: argparse.Namespace) -> Setting:
+    """What the options say."""
+    return Setting(given.model.absolute(), given.epochs, given.learning_rate, given.precision)
 
 
 def write_recipe(
@@ -43,7 +57,7 @@ def write_recipe(
         },
         "train": {
             **{"epochs": setting.epochs, "global_batch": 16, "learning_rate": setting.learning_rate, "seed": seed},
-            **{"warmup_ratio": 0.1, "precision": "bf16"},
+            **{"warmup_ratio": 0.1, "precision": setting.precision},
         },
         "checkpoint": {"every_steps": 1000, "keep_last": 1},
         "evaluate": {"metric": "macro_f1" if several else "f1"},
