@@ -72,7 +72,7 @@ def measure(plan: Plan, placement: Placement, control: Control) -> Grown:
     meter = Meter()
     model = build_model(plan, task)
     meter.ended("model")
-    engine = Engine(model, plan, placement)
+    engine = Engine(model, plan, placement, control)
     meter.ended("engine")
     with Watchdog(float("inf"), _never) as watchdog:
         steps = training_steps(engine, task, store, collator_of(plan, model), control, StopFlag(), watchdog, 0)

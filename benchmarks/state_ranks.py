@@ -189,7 +189,7 @@ def main() -> None:
 def _build(plan: Plan, placement: Placement, control: Control) -> State:
     shape = plan.model.shape
     torch.manual_seed(plan.recipe.train.seed)
-    engine = Engine(BertForTokenClassification(_config(shape)), plan, placement)
+    engine = Engine(BertForTokenClassification(_config(shape)), plan, placement, control)
     optimizer = engine.zero_optimizer or engine.optimizer.optimizer
     training = training_state(plan.strategy, engine.parameters, optimizer, control.rank, control.world_size)
     with torch.no_grad():

@@ -7,8 +7,11 @@ from typing import Literal
 from biodist.config.recipe import Section
 from biodist.plan.plan import ModelShape
 
-CPU_BUCKET = 2**24  # elements; nothing overlaps on a CPU, so fewer, larger collectives cost only memory
+CPU_BUCKET = 2**24  # elements, at most
 CUDA_BUCKET = 5 * 10**7  # elements: 200 MB
+# Elements that a process shows the others of its machine at one time (`biodist.training.node_memory`): few enough to
+# stay in the processor's caches.
+SLOT = 2**20
 ALIGNMENT = 16  # elements; DeepSpeed refuses buckets that are no multiple of its own alignment
 
 
@@ -26,7 +29,8 @@ class Buckets(Section):
 
 def buckets_of(shape: ModelShape, device: Literal["cpu", "cuda"]) -> Buckets:
     """Sizes for this shape: a bucket is never larger than the model, but for its alignment."""
-    bucket = min(CPU_BUCKET if device == "cpu" else CUDA_BUCKET, shape.parameters)
+    # On a CPU a bucket is a layer, in which every process has its part to add (`biodist.training.zero_on_node`).
+    bucket = min(CPU_BUCKET, shape.layer_parameters) if device == "cpu" else min(CUDA_BUCKET, shape.parameters)
     bucket += -bucket % ALIGNMENT
     layer = min(shape.layer_parameters, bucket)
     return Buckets(

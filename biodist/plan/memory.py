@@ -6,8 +6,9 @@ With P parameters and N processes, all weights and moments fp32:
 strategy  weights  gradients  optimizer  buffers
 ========  =======  =========  =========  ==========================================================================
 ddp       4 P      4 P        8 P        4 P of buckets when N > 1
-zero1     4 P      4 P        12 P/N     what is reduced at one time, twice: the bucket, and the copy that is sent
-zero2     4 P      4 P/N      12 P/N     the same; or the own part of the gradients once more, for the update
+zero1     4 P      4 P        12 P/N     the bucket and, between machines, the copy that is sent; or, if that is more,
+                                         the own part of the gradients once more, for the update
+zero2     4 P      4 P/N      12 P/N     the same; on the CPUs of one machine without that second part
 zero3     4 P/N    4 P/N      12 P/N     the bucket, two layers' weights, the largest weight while it is reduced
 ========  =======  =========  =========  ==========================================================================
 
@@ -17,7 +18,7 @@ come to the buffers, but under ZeRO-3, which frees them.
 Not all of it is there at one time. A step of one micro-batch begins without gradients, which come as activations go;
 with several micro-batches they stay from the first one on. ZeRO-3 keeps its part of the gradients between steps. What
 gradients are reduced in fills up during the backward pass, at its end with those of the largest weight, the
-embeddings: under ZeRO-3 that one is gathered, has a gradient, and both the copy that is sent and gloo's own beside it.
+embeddings: under ZeRO-3 that one is gathered, has a gradient, and the copy that is sent (and gloo's own) beside it.
 A bucket that is full before that is sent while most activations are still there.
 
 ``offload: cpu`` under ZeRO-2 and ZeRO-3 puts the optimizer's 12 P/N and the gradients' part into the node's memory. On
@@ -36,7 +37,7 @@ from typing import Literal
 
 from biodist.config.recipe import CheckpointSection
 from biodist.plan.activations import FP32, LOW, Activations
-from biodist.plan.buckets import Buckets
+from biodist.plan.buckets import SLOT, Buckets
 from biodist.plan.plan import DiskPlan, MemoryPlan, ModelShape, Precision, Setting, Strategy
 
 CHECKPOINT_REST = 2**20  # bytes of a manifest and of the processes' random states
@@ -56,6 +57,12 @@ class Site:
     passes: int  # micro-batches that a process computes in one step
     once: bool  # whether every step is sure to be a single one
     background: bool = False  # whether checkpoints are copied, and the copy is written while training goes on
+    nodes: int = 1
+
+    @property
+    def shares(self) -> bool:
+        """Whether ZeRO's processes share a machine's memory (`biodist.training.node_memory`)."""
+        return self.device == "cpu" and self.nodes == 1 and self.world_size > 1
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,8 @@ def memory_plan(
 ) -> MemoryPlan:
     """Bytes of one process by part, with these activations."""
     states = {"ddp": _ddp, "zero1": _zero1, "zero2": _zero2, "zero3": _zero3}
-    state, moved = states[setting.strategy](shape, site, buckets), _offloaded(shape, setting, site)
+    state = states[setting.strategy](shape, site, buckets, setting.offload == "cpu")
+    moved = _offloaded(shape, setting, site)
     again = setting.activation_checkpointing
     copied = 3 * _part(shape, site) if site.background else 0
     copies = 0 if precision == "fp32" or setting.strategy == "zero3" else LOW * shape.layers * shape.layer_parameters
@@ -99,7 +107,7 @@ def memory_plan(
     )
 
 
-def _ddp(shape: ModelShape, site: Site, buckets: Buckets) -> _State:
+def _ddp(shape: ModelShape, site: Site, buckets: Buckets, offload: bool) -> _State:
     whole = FP32 * shape.parameters
     # With several micro-batches a gradient is whole before it is added to the one that is there.
     late, extra = (whole, 0) if site.once else (0, FP32 * shape.largest_parameters)
@@ -108,29 +116,31 @@ def _ddp(shape: ModelShape, site: Site, buckets: Buckets) -> _State:
     return _State(whole, whole, 2 * whole, bucket + extra, late + extra, reduced)
 
 
-def _zero1(shape: ModelShape, site: Site, buckets: Buckets) -> _State:
+def _zero1(shape: ModelShape, site: Site, buckets: Buckets, offload: bool) -> _State:
     whole, part = FP32 * shape.parameters, _part(shape, site)
     bucket = _bucket(shape, site, buckets)
-    reducing = max(bucket + _sent(shape, buckets), part)
+    reducing = max(bucket + _sent(shape, site, buckets), part)
     late = (whole if site.once else 0) + reducing - bucket + _untouched(bucket, site)
     reduced = FP32 * (shape.layers - 1) * shape.layer_parameters if site.once else 0
     return _State(whole, whole, 3 * part, reducing, late, reduced)
 
 
-def _zero2(shape: ModelShape, site: Site, buckets: Buckets) -> _State:
+def _zero2(shape: ModelShape, site: Site, buckets: Buckets, offload: bool) -> _State:
     part = _part(shape, site)
-    bucket = _bucket(shape, site, buckets)
-    reducing = max(bucket + _sent(shape, buckets), part)
+    bucket, sent = _bucket(shape, site, buckets), _sent(shape, site, buckets)
+    # Summed where they are owned they lie in one piece; else they are put into one for the update.
+    reducing = bucket + sent if site.shares and not offload else max(bucket + sent, part)
     late = (part if site.once else 0) + reducing - bucket + _untouched(bucket, site)
     layers = FP32 * (shape.layers - 1) * shape.layer_parameters if site.once else 0
     reduced = min(bucket, layers) + max(0, layers - bucket) // site.world_size
-    first = _untouched(bucket, site) + bucket
+    first = _untouched(bucket, site) + (0 if site.shares else bucket)
     return _State(FP32 * shape.parameters, part, 3 * part, reducing, late, reduced, first)
 
 
-def _zero3(shape: ModelShape, site: Site, buckets: Buckets) -> _State:
+def _zero3(shape: ModelShape, site: Site, buckets: Buckets, offload: bool) -> _State:
     part, largest = _part(shape, site), FP32 * shape.largest_parameters
-    bucket, sent = _bucket(shape, site, buckets), 2 if site.device == "cpu" else 1  # the copy that is sent; gloo's own
+    # The copy that is sent; gloo's own.
+    bucket, sent = _bucket(shape, site, buckets), 2 if site.device == "cpu" and not site.shares else 1
     late = (2 + sent) * largest  # gathered, its gradient
     kept = bucket + FP32 * buckets.live
     return _State(part, part, 3 * part, kept + late, late, reduced=0, first=sent * bucket)
@@ -153,11 +163,13 @@ def _untouched(bucket: int, site: Site) -> int:
     return bucket if site.device == "cpu" and site.once else 0
 
 
-def _sent(shape: ModelShape, buckets: Buckets) -> int:
-    """Bytes of the copy that is sent; of a weight too large for the bucket its gradient comes on top."""
+def _sent(shape: ModelShape, site: Site, buckets: Buckets) -> int:
+    """Bytes of the copy that is sent, which shared memory does without; of a weight too large for the bucket its
+    gradient comes on top."""
+    copies = 0 if site.shares else 1
     if shape.largest_parameters > buckets.reduce:
-        return 2 * FP32 * shape.largest_parameters
-    return FP32 * min(buckets.reduce, max(shape.largest_parameters, shape.layers * shape.layer_parameters))
+        return (1 + copies) * FP32 * shape.largest_parameters
+    return copies * FP32 * min(buckets.reduce, max(shape.largest_parameters, shape.layers * shape.layer_parameters))
 
 
 @dataclass(frozen=True)
@@ -184,10 +196,12 @@ def _offloaded(shape: ModelShape, setting: Setting, site: Site) -> _Moved:
 
 
 def _runtime(strategy: Strategy, site: Site) -> int:
-    """What libraries keep once they have run; on a GPU it is in the node's memory."""
+    """What libraries keep once they have run, the slots that processes share; of a GPU it is in the node's memory."""
     if site.device == "cuda":
         return 0
-    return RUNTIME + (0 if strategy == "ddp" else DEEPSPEED)
+    if strategy == "ddp":
+        return RUNTIME
+    return RUNTIME + DEEPSPEED + (2 * site.world_size * FP32 * SLOT if site.shares else 0)
 
 
 def communication(shape: ModelShape, setting: Setting, site: Site) -> int:

@@ -238,7 +238,7 @@ def run_attempt(placement: Placement, plan: Plan, control: Control, stop: StopFl
             _correct(plan, folder, placement, recorder)
         watchdog.beat("starting " + plan.strategy)
         recorder.phase("starting " + plan.strategy)
-        engine = Engine(model, plan, placement)
+        engine = Engine(model, plan, placement, control)
         saver = Saver(folder, engine, control, placement, recorder)
         fence = placement.fence
         attempt = Attempt(folder, plan, task, engine, collator, stores, control, recorder, saver, stop, watchdog, fence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from biodist.errors import RunFailed
 from biodist.plan.plan import Plan
 from biodist.training.batch import Batch, forward_kwargs
+from biodist.training.group import Control
 from biodist.training.loss_scale import DynamicLossScale
 from biodist.training.placement import Placement
+from biodist.training.zero_on_node import shared_memory, sum_at_owners
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -57,16 +59,19 @@ class Update:
 class Engine:
     """The model, its optimizer and its strategy. The same four calls under ddp, zero1, zero2 and zero3."""
 
-    def __init__(self, model: nn.Module, plan: Plan, placement: Placement):
+    def __init__(self, model: nn.Module, plan: Plan, placement: Placement, control: Control):
         self.plan = plan
         self.model = model  # parameters under their Hugging Face names
         self.parameters = dict(model.named_parameters())
         self.loss_scale = DynamicLossScale() if plan.precision == "fp16" else None
+        memory = shared_memory(plan, control)
         self.accelerator = _accelerator(plan)
         self.scorer = Scorer(model, plan)
         self.wrapped, self.optimizer = self.accelerator.prepare(self.scorer, _adam(model, plan))
         if self.loss_scale and plan.zero_stage:
             self.zero_optimizer.torch_autocast_gradscaler = None  # ours does its work
+        if memory is not None and plan.zero_stage < 3:
+            sum_at_owners(self.zero_optimizer, memory, plan.recipe.distributed.offload == "cpu")
         self._update = Update(0.0, skipped=False)
         _compare(self, plan, placement)
 
@@ -143,6 +148,8 @@ def _adam(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     """torch's AdamW; DeepSpeed's where the optimizer's state and its work lie on the CPU."""
     train = plan.recipe.train
     groups = _weight_decay_groups(model, train.weight_decay)
+    if plan.zero_stage in (1, 2):
+        groups = [group | {"params": _dealt(group["params"], plan.machine.world_size)} for group in groups]
     if plan.recipe.distributed.offload == "cpu":
         from deepspeed.ops.adam import DeepSpeedCPUAdam
 
@@ -167,6 +174,28 @@ def _weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str
         {"params": plain, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _dealt(parameters: Sequence[nn.Parameter], world_size: int) -> list[nn.Parameter]:
+    """So ordered that, cut into equal parts, every process owns as much of each layer.
+
+    In the model's own order the last layers are one process's: while their gradients come, it alone has to add, and the
+    others wait. The largest parameter, the embeddings, lies in the middle, over one cut or none where it can; what room
+    it leaves in each part is filled from every layer alike.
+    """
+    largest = max(parameters, key=torch.Tensor.numel)
+    whole = sum(parameter.numel() for parameter in parameters)
+    part, begin = whole / world_size, (whole - largest.numel()) / 2
+    end = begin + largest.numel()
+    room = [part - max(0.0, min(end, (rank + 1) * part) - max(begin, rank * part)) for rank in range(world_size)]
+    owned: list[list[nn.Parameter]] = [[] for _ in room]
+    filled = [0] * world_size
+    for parameter in reversed([parameter for parameter in parameters if parameter is not largest]):
+        rank = min(range(world_size), key=lambda rank: (filled[rank] + parameter.numel()) / max(room[rank], 1e-9))
+        owned[rank].append(parameter)
+        filled[rank] += parameter.numel()
+    owned[min(int(begin / part), world_size - 1)].append(largest)
+    return [parameter for own in owned for parameter in own]
 
 
 def _accelerator(plan: Plan) -> Any:

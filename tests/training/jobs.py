@@ -35,12 +35,14 @@ from biodist.run.durable import write_json
 from biodist.run.folder import AttemptFolder, RunFolder
 from biodist.run.tether import tether
 from biodist.tasks.choice import task_of
+from biodist.training import node_memory
 from biodist.training.batch import Batch
 from biodist.training.collator import Collator
 from biodist.training.encoder import build_model, collator_of, export_config
 from biodist.training.engine import Engine
 from biodist.training.extensions import build, needed
 from biodist.training.group import Control, process_group
+from biodist.training.node_memory import NodeMemory
 from biodist.training.placement import Placement
 from biodist.training.recorder import Recorder
 from biodist.training.steps import training_steps
@@ -65,6 +67,7 @@ class Job:
     frozen: tuple[str, ...] = ()  # parameters that are not trained; a first life gives them values of its own
     counts: bool = False  # the model counts its forward passes in a persistent buffer
     scale: float | None = None  # fp16's first loss scale
+    least: int | None = None  # elements from which ZeRO's ranks share memory; they are asked how often they did
     logits: str | None = None  # file for the logits of the first windows after the last step, with model/ beside it
 
 
@@ -77,6 +80,7 @@ class Said:
     rates: list[float] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
+    shared: int = 0
     error: str | None = None
 
 
@@ -154,8 +158,16 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
     collator = collator_of(job.plan, model)
     store = SampleStore.open(job.plan.data, "train")
     recorder = None
+    turned = NodeMemory._turned
+
+    def counted(memory: NodeMemory) -> torch.Tensor:
+        said.shared += 1
+        return turned(memory)
+
     try:
-        engine = Engine(model, job.plan, placement)
+        if job.least:
+            node_memory.LEAST, NodeMemory._turned = job.least, counted  # type: ignore[method-assign]
+        engine = Engine(model, job.plan, placement, control)
         state = training_state(
             job.plan.strategy,
             engine.parameters,
@@ -201,6 +213,7 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
     except BiodistError as error:
         said.error = str(error)
     finally:
+        NodeMemory._turned = turned  # type: ignore[method-assign]
         if recorder:
             recorder.close()
     return said

@@ -1,0 +1,163 @@
+"""The program that one rank of `test_node_memory.py` runs: collectives in shared memory beside those of gloo.
+
+``python sharing.py FOLDER RANK WORLD_SIZE PARENT`` reads FOLDER/argument.json: a plan, the size of a slot, and what is
+wrong on purpose: ``apart``, a rank that cannot see the memory; ``early``, ranks that do not wait for a late one;
+``gone``, one that is killed. Leaves FOLDER/result-RANK.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from biodist.plan.plan import Plan
+from biodist.run.durable import write_json
+from biodist.run.tether import tether
+from biodist.training import node_memory
+from biodist.training.group import Control, process_group
+from biodist.training.node_memory import NodeMemory
+from biodist.training.placement import Placement
+from biodist.training.worker import end
+
+SIZES = (1, 7, 1000, 1001, 4096, 12_345)  # elements; a slot has a thousand
+
+
+def main() -> None:
+    folder, rank, world_size, parent = Path(sys.argv[1]), *map(int, sys.argv[2:5])
+    tether(parent)
+    torch.set_num_threads(1)
+    given = json.loads((folder / "argument.json").read_text())
+    node_memory.SLOT = given["slot"]
+    placement = Placement(folder, rank, rank, world_size, f"file://{folder}/rendezvous", "", parent)
+    with process_group(Plan.model_validate(given["plan"]), placement) as control:
+        write_json(folder / f"result-{rank}.json", live(control, given["wrong"]))
+    end(0)
+
+
+def live(control: Control, wrong: str) -> Any:
+    apart = wrong == "apart" and control.rank == 1
+    with patch.object(node_memory, "_find", lambda *_: None) if apart else patch.object(node_memory, "LEAST", 1):
+        memory = NodeMemory.open(control)
+    if memory is None:
+        return {"memory": None, "files": memory_files()}
+    if wrong == "gone":
+        return lonely(memory, control)
+    if wrong == "early":
+        memory._control = Hasty(**vars(memory._control))
+        if control.rank == 1:
+            memory._turned = partial(_late, memory._turned)  # type: ignore[method-assign]
+    torch.manual_seed(control.rank)
+    same = {f"{name} {size}": check(memory, control, size) for name, check in CHECKS.items() for size in SIZES}
+    return {"memory": memory.takes(torch.zeros(2**20)), "same": same, "files": memory_files()}
+
+
+class Hasty(Control):
+    """Waits for nobody."""
+
+    def barrier(self) -> None:
+        pass
+
+
+def _late(turned: Callable[[], Tensor]) -> Tensor:
+    time.sleep(0.03)
+    return turned()
+
+
+def memory_files() -> list[str]:
+    """What of the memory this process holds open."""
+    held = []
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the listing's own
+            held.append(str(path.readlink()))
+    return [name for name in held if "memfd:biodist" in name]
+
+
+def lonely(memory: NodeMemory, control: Control) -> Any:
+    if control.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    began = time.monotonic()
+    try:
+        memory.sum(torch.ones(5000))
+    except RuntimeError as error:
+        return {"error": str(error), "seconds": time.monotonic() - began}
+    return {"error": None}
+
+
+def check_sum(memory: NodeMemory, control: Control, size: int) -> bool:
+    own = torch.randn(size)
+    every = everybody(own, control)
+    memory.sum(own)
+    expected = every[0].clone()
+    for other in every[1:]:
+        expected += other
+    return torch.equal(own, expected)
+
+
+def check_sum_each(memory: NodeMemory, control: Control, size: int) -> bool:
+    """Pieces of unequal sizes for every rank, in turns, some for none but the last."""
+    owners = [number % control.world_size for number in range(5)] + [control.world_size - 1]
+    pieces = [torch.randn(max(1, size // (1 + number))) for number in range(len(owners))]
+    every = [everybody(piece, control) for piece in pieces]
+    before = [piece.clone() for piece in pieces]
+    memory.sum_each(list(zip(owners, pieces, strict=True)))
+    for owner, piece, was, all_of in zip(owners, pieces, before, every, strict=True):
+        expected = was
+        if owner == control.rank:
+            for rank, other in enumerate(all_of):
+                if rank != owner:
+                    expected = expected + other
+        if not torch.equal(piece, expected):
+            return False
+    return True
+
+
+def check_scatter_sum(memory: NodeMemory, control: Control, size: int) -> bool:
+    parts = torch.randn(control.world_size * size)
+    expected = sum(other.view(control.world_size, -1)[control.rank] for other in everybody(parts, control))
+    apart, within = torch.empty(size), parts.clone()
+    memory.scatter_sum(apart, parts.clone())
+    place = within.view(control.world_size, -1)[control.rank]
+    memory.scatter_sum(place, within)
+    assert isinstance(expected, Tensor)
+    return torch.allclose(apart, expected, atol=1e-6) and torch.equal(apart, place)
+
+
+def check_gather(memory: NodeMemory, control: Control, size: int) -> bool:
+    part = torch.randn(size)
+    expected = torch.cat(everybody(part, control))
+    apart, within = torch.empty(size * control.world_size), torch.zeros(size * control.world_size)
+    memory.gather(apart, part)
+    place = within.view(control.world_size, -1)[control.rank]
+    place.copy_(part)
+    memory.gather(within, place)
+    return torch.equal(apart, expected) and torch.equal(within, expected)
+
+
+def everybody(own: Tensor, control: Control) -> list[Tensor]:
+    every = [torch.empty_like(own) for _ in range(control.world_size)]
+    dist.all_gather(every, own, group=control.group)
+    return every
+
+
+CHECKS: dict[str, Callable[[NodeMemory, Control, int], bool]] = {
+    "sum": check_sum,
+    "sum each": check_sum_each,
+    "scatter sum": check_scatter_sum,
+    "gather": check_gather,
+}
+
+if __name__ == "__main__":
+    main()

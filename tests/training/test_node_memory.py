@@ -1,0 +1,104 @@
+"""Sums and gathers in shared memory: those of gloo, between two and three real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from biodist.plan.plan import Plan
+from biodist.training.engine import _dealt
+from biodist.training.node_memory import NodeMemory
+
+SHARING = Path(__file__).with_name("sharing.py")
+SLOT = 1000
+
+
+@pytest.fixture
+def share(plans: Callable[..., Plan], group: Callable[[], Any]) -> Callable[..., list[Any]]:
+    def run(world_size: int, wrong: str = "") -> list[Any]:
+        plan = plans(world_size, strategy="zero2")
+        argument = {"plan": plan.model_dump(mode="json"), "slot": SLOT, "wrong": wrong}
+        results: list[Any] = group().run(SHARING, plan, argument)
+        return results
+
+    return run
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_every_collective_gives_what_gloo_gives(world_size: int, share: Callable[..., list[Any]]) -> None:
+    for said in share(world_size):
+        assert [name for name, same in said["same"].items() if not same] == []
+        assert len(said["same"]) == 24 and said["memory"] is True
+        assert len(said["files"]) == 1, "the mapping's own, without a name in any file system: it ends with the process"
+
+
+def test_ranks_that_do_not_wait_are_caught(share: Callable[..., list[Any]]) -> None:
+    """The sabotage: without the barriers a rank reads what was in the slots before."""
+    hasty = share(2, wrong="early")[0]
+    assert not any(same for name, same in hasty["same"].items() if name.endswith("12345"))
+
+
+def test_ranks_that_cannot_share_say_so_together(share: Callable[..., list[Any]]) -> None:
+    said = share(3, wrong="apart")
+    assert [one["memory"] for one in said] == [None, None, None]
+    assert [one["files"] for one in said] == [[], [], []], "what was opened for nothing is closed"
+
+
+def test_a_rank_that_is_killed_is_noticed_at_once(plans: Callable[..., Plan], group: Callable[[], Any]) -> None:
+    plan = plans(2, strategy="zero2")
+    ranks = group()
+    with pytest.raises(pytest.fail.Exception, match="rank 1 ended with -9"):
+        ranks.run(SHARING, plan, {"plan": plan.model_dump(mode="json"), "slot": SLOT, "wrong": "gone"})
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_zero_trains_through_it(
+    world_size: int, plans: Callable[..., Plan], run_jobs: Callable[..., dict[str, Any]]
+) -> None:
+    """Every sum and gather, in one micro-batch and in several: the losses are those of ddp, which gloo serves. Where a
+    new version of DeepSpeed goes another way, nothing is shared, and this fails."""
+    cases = [(strategy, micro) for strategy in ("zero1", "zero2", "zero3") for micro in (1, 64)]
+    jobs = [
+        {"name": f"{strategy} {micro}", "plan": plans(world_size, strategy=strategy, micro_batch=micro), "until": 8}
+        for strategy, micro in cases
+    ]
+    plain = {"name": "ddp", "plan": plans(world_size, micro_batch=64), "until": 8}
+    said = run_jobs([plain, *({**job, "least": 1} for job in jobs)])
+    for job in jobs:
+        one = said[job["name"]]
+        assert one["error"] is None and one["shared"] >= 8 * 2, job["name"]
+        assert one["losses"] == pytest.approx(said["ddp"]["losses"], rel=1e-4), job["name"]
+        assert one["norms"] == pytest.approx(said["ddp"]["norms"], rel=1e-3), job["name"]
+
+
+def test_other_tensors_are_left_to_gloo() -> None:
+    large = torch.zeros(2**15)
+    takes = NodeMemory.takes.__get__(object.__new__(NodeMemory))
+    assert takes(large) and takes(torch.zeros(1), large)
+    assert not takes(torch.zeros(16))
+    assert not takes(large.to(torch.bfloat16)) and not takes(large.view(2, -1).T)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_every_owner_has_as_much_of_each_layer(world_size: int) -> None:
+    layer = [64, 64, 64, 64, 256, 256, 4, 4]
+    sizes = [4096, *layer * 12, 16]
+    parameters = [torch.nn.Parameter(torch.zeros(size)) for size in sizes]
+    number = {id(parameter): at for at, parameter in enumerate(parameters)}
+
+    def unevenness(order: list[torch.nn.Parameter]) -> int:
+        """How much more of two layers than of other two a process owns, at most."""
+        whose = [(number[id(parameter)] - 1) // len(layer) for parameter in order for _ in range(parameter.numel())]
+        parts = np.array_split(np.array(whose), world_size)
+        owned = np.array([[(part // 2 == two).sum() for two in range(6)] for part in parts])
+        return int((owned.max(axis=1) - owned.min(axis=1)).max())
+
+    dealt = _dealt(parameters, world_size)
+    assert sorted(map(id, dealt)) == sorted(map(id, parameters))
+    largest_weight = 256
+    assert unevenness(dealt) <= largest_weight < unevenness(parameters)
