@@ -22,19 +22,21 @@ class Setting:
     encoder: Path
     epochs: int
     learning_rate: float
+    max_steps: int | None  # in place of epochs
     precision: str  # bf16 only where the processor computes in it: elsewhere it is many times slower than fp32
 
 
 def add_setting(parser: argparse.ArgumentParser) -> None:
     """The options that a `Setting` is made of."""
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--max-steps", type=int, metavar="N", help="so many steps of 16 sentences, in place of epochs")
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
 
 
 def setting_of(given: argparse.Namespace) -> Setting:
     """What the options say."""
-    return Setting(given.model.absolute(), given.epochs, given.learning_rate, given.precision)
+    return Setting(given.model.absolute(), given.epochs, given.learning_rate, given.max_steps, given.precision)
 
 
 def write_recipe(
@@ -56,7 +58,8 @@ def write_recipe(
             **splits,
         },
         "train": {
-            **{"epochs": setting.epochs, "global_batch": 16, "learning_rate": setting.learning_rate, "seed": seed},
+            **({"max_steps": setting.max_steps} if setting.max_steps else {"epochs": setting.epochs}),
+            **{"global_batch": 16, "learning_rate": setting.learning_rate, "seed": seed},
             **{"warmup_ratio": 0.1, "precision": setting.precision},
         },
         "checkpoint": {"every_steps": 1000, "keep_last": 1},

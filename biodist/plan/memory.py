@@ -139,9 +139,11 @@ def _zero2(shape: ModelShape, site: Site, buckets: Buckets, offload: bool) -> _S
 
 def _zero3(shape: ModelShape, site: Site, buckets: Buckets, offload: bool) -> _State:
     part, largest = _part(shape, site), FP32 * shape.largest_parameters
-    # The copy that is sent; gloo's own.
-    bucket, sent = _bucket(shape, site, buckets), 2 if site.device == "cpu" and not site.shares else 1
-    late = (2 + sent) * largest  # gathered, its gradient
+    bucket = _bucket(shape, site, buckets)
+    # The copy that is sent, and gloo's own; what can be cut evenly is shown to the others as it is.
+    sent = 2 if site.device == "cpu" and not site.shares else 1
+    even = site.shares and shape.largest_parameters % site.world_size == 0
+    late = (2 + (0 if even else sent)) * largest  # gathered, its gradient
     kept = bucket + FP32 * buckets.live
     return _State(part, part, 3 * part, kept + late, late, reduced=0, first=sent * bucket)
 
@@ -164,12 +166,13 @@ def _untouched(bucket: int, site: Site) -> int:
 
 
 def _sent(shape: ModelShape, site: Site, buckets: Buckets) -> int:
-    """Bytes of the copy that is sent, which shared memory does without; of a weight too large for the bucket its
-    gradient comes on top."""
-    copies = 0 if site.shares else 1
+    """Bytes of the copy that is sent, which shared memory does without; a weight too large for the bucket has its
+    gradient twice."""
     if shape.largest_parameters > buckets.reduce:
-        return (1 + copies) * FP32 * shape.largest_parameters
-    return copies * FP32 * min(buckets.reduce, max(shape.largest_parameters, shape.layers * shape.layer_parameters))
+        return 2 * FP32 * shape.largest_parameters
+    if site.shares:
+        return 0
+    return FP32 * min(buckets.reduce, max(shape.largest_parameters, shape.layers * shape.layer_parameters))
 
 
 @dataclass(frozen=True)

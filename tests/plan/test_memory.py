@@ -6,7 +6,7 @@ import pytest
 
 from biodist.config.recipe import CheckpointSection, ScratchSize
 from biodist.plan.activations import Activations
-from biodist.plan.buckets import buckets_of
+from biodist.plan.buckets import ALIGNMENT, SLOT, buckets_of
 from biodist.plan.memory import DEEPSPEED, LIBRARIES, RUNTIME, Site, communication, disk_plan, memory_plan
 from biodist.plan.plan import MemoryPlan, Precision, Setting, Strategy
 from biodist.plan.shape import scratch_shape
@@ -71,16 +71,26 @@ def test_the_embeddings_gradient_is_whole_before_it_is_added() -> None:
     assert of("ddp", TWICE).total - of("ddp", ALONE).total == largest
     three, twice = of("zero3", Site("cpu", 2, 1, True)), of("zero3", Site("cpu", 2, 2, False))
     assert three.total == twice.total  # its part of the gradients is always there
-    assert three.late == 4 * largest  # gathered, gradient, the copy that is sent, gloo's own
+    assert three.late == 2 * largest  # gathered, gradient: shown to the other process as it is
+    assert SHAPE.largest_parameters % 3
+    assert of("zero3", Site("cpu", 3, 1, True)).late == 3 * largest  # not evenly cut: a copy with padding
+    assert of("zero3", Site("cpu", 2, 1, True, nodes=2)).late == 4 * largest  # the copy that is sent, gloo's own
 
 
 def test_a_bucket_is_there_once_it_is_written_to() -> None:
     """On a CPU; a GPU's allocator has it from the start."""
     cpu, cuda = (of("zero2", Site(device, 2, 1, True)) for device in ("cpu", "cuda"))
-    filled = 4 * max(SHAPE.largest_parameters, SHAPE.layers * SHAPE.layer_parameters)
-    part = 4 * -(-P // 2)
-    assert cpu.late == part + 2 * filled
-    assert cuda.late == part + filled
+    largest, bucket, part = 4 * SHAPE.largest_parameters, 4 * SHAPE.layer_parameters, 4 * -(-P // 2)
+    assert cpu.late == part + 2 * largest + bucket + 4 * (-SHAPE.layer_parameters % ALIGNMENT)
+    assert cuda.late == part + max(largest, SHAPE.layers * SHAPE.layer_parameters * 4)
+
+
+def test_processes_of_one_machine_share_slots() -> None:
+    alone, shared, apart = (
+        of("zero2", Site("cpu", *more)) for more in ((1, 1, True), (2, 1, True), (2, 1, True, False, 2))
+    )
+    assert shared.buffers - apart.buffers == 2 * 2 * 4 * SLOT
+    assert alone.buffers < apart.buffers + 2 * 2 * 4 * SLOT
 
 
 def test_low_precision_copies_of_the_layers() -> None:
