@@ -29,16 +29,20 @@ class Buckets(Section):
 
 def buckets_of(shape: ModelShape, device: Literal["cpu", "cuda"]) -> Buckets:
     """Sizes for this shape: a bucket is never larger than the model, but for its alignment."""
+    most = min(CPU_BUCKET if device == "cpu" else CUDA_BUCKET, shape.parameters)
+    layer = min(shape.layer_parameters, most)
     # On a CPU a bucket is a layer, in which every process has its part to add (`biodist.training.zero_on_node`).
-    bucket = min(CPU_BUCKET, shape.layer_parameters) if device == "cpu" else min(CUDA_BUCKET, shape.parameters)
-    bucket += -bucket % ALIGNMENT
-    layer = min(shape.layer_parameters, bucket)
+    reduce = layer if device == "cpu" else most
     return Buckets(
-        reduce=bucket,
-        gather=bucket,
+        reduce=_aligned(reduce),
+        gather=_aligned(most),
         prefetch=layer,
         persistent=min(10 * shape.hidden_size, shape.parameters),
         live=2 * shape.layer_parameters,
         reuse=layer,
         overlap=device == "cuda",
     )
+
+
+def _aligned(elements: int) -> int:
+    return elements + -elements % ALIGNMENT
