@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +57,7 @@ class Attempt:
     stop: StopFlag
     watchdog: Watchdog
     fence: Fence
+    validated: dict[int, dict[str, Any]] = field(default_factory=dict)  # what this attempt's validations said, by step
 
     def live(self) -> int:
         """Trains to the end or to a wish to stop; gives the exit code."""
@@ -133,7 +134,8 @@ class Attempt:
     def _score_if_due(self, step: int) -> None:
         if self._scores_at(step) and not self.control.share(self.recorder.scored(step)):
             self.recorder.phase("evaluating", step=step)
-            self.recorder.scores(step, VALIDATION, self._evaluate(VALIDATION))
+            self.validated[step] = self._evaluate(VALIDATION)
+            self.recorder.scores(step, VALIDATION, self.validated[step])
             self.recorder.phase("training")
 
     def _evaluate(self, split: str) -> dict[str, Any]:
@@ -152,16 +154,16 @@ class Attempt:
         total = self.plan.batch.total_steps
         best = self.control.share(next(iter(self._kept_best()), total))
         checkpoint = self.saver.published(best)
-        metrics: dict[str, Any] = {}
-        if VALIDATION in self.stores or (self.plan.recipe.evaluate.test and TEST in self.stores):
-            if best != total:
-                self.saver.load(checkpoint)
-            for split in (VALIDATION, TEST):
-                if split in self.stores and (split == VALIDATION or self.plan.recipe.evaluate.test):
-                    self.recorder.phase("evaluating", step=best)
-                    metrics[split] = self._evaluate(split)
-            if TEST in metrics:
-                self.recorder.scores(total, TEST, metrics[TEST])
+        metrics: dict[str, Any] = {VALIDATION: self.validated[best]} if best in self.validated else {}
+        wanted = (VALIDATION, *([TEST] if self.plan.recipe.evaluate.test else []))
+        left = [split for split in wanted if split in self.stores and split not in metrics]
+        if left and best != total:
+            self.saver.load(checkpoint)
+        for split in left:
+            self.recorder.phase("evaluating", step=best)
+            metrics[split] = self._evaluate(split)
+        if TEST in metrics:
+            self.recorder.scores(total, TEST, metrics[TEST])
         last = self.saver.published(total)
         self.watchdog.beat("exporting the model")
         if self.control.rank == 0:
