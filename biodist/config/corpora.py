@@ -45,18 +45,21 @@ def asked_views(data: DataSection) -> tuple[tuple[str, ...], ...]:
     if data.merge != "tagged" or data.labels in trained:
         return (data.labels,)
     chosen = _covering(trained, [kind for kind in data.labels if any(kind in view for view in trained)])
-    return tuple(view for view in trained if view in chosen)
+    return tuple(trained[number] for number in chosen)
 
 
-def _covering(views: Sequence[tuple[str, ...]], types: Sequence[str]) -> list[tuple[str, ...]]:
-    """The fewest views that together have all of these types, each of which some view has."""
+def _covering(views: Sequence[tuple[str, ...]], types: Sequence[str]) -> list[int]:
+    """The numbers of the fewest views that together have all of these types, each of which some view has."""
     if not types:
         return []
     # Begun with the type that fewest views have, the search has little to choose between.
     rarest = min(types, key=lambda kind: sum(kind in view for view in views))
-    having = [view for view in views if rarest in view]
-    covers = ([view, *_covering(views, [kind for kind in types if kind not in view])] for view in having)
-    return min(covers, key=len)
+    covers = (
+        sorted([number, *_covering(views, [kind for kind in types if kind not in view])])
+        for number, view in enumerate(views)
+        if rarest in view
+    )
+    return min(covers, key=lambda cover: (len(cover), cover))
 
 
 def views_of(recipe: Recipe) -> tuple[tuple[str, ...], ...]:
