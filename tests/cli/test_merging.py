@@ -145,6 +145,18 @@ def test_types_that_no_corpus_annotates_together_are_asked_for_in_turn(
     assert min(at_once.values()) < 0.3 and sum(at_once.values()) < sum(in_turn.values()) - 0.5
 
 
+def test_passes_are_not_taken_for_windows_of_long_sentences(desk: Any, corpora: Path) -> None:
+    recipe = corpora / "merged.yaml"
+    recipe.write_text(recipe.read_text().replace("merge: marginal", "merge: tagged"))
+    said = desk.run("data", "check", "--recipe", "merging/merged.yaml", "--json")
+    assert said.code == 0, said.text
+    found = json.loads(said.out)["windows"]
+    assert [(found[split]["several"], found[split]["windows"]) for split in ("validation", "test")] == [
+        (0, 160),
+        (0, 160),
+    ]
+
+
 def test_the_corpora_in_one_file(desk: Any, corpora: Path) -> None:
     said = desk.run("data", "merge", "merging/merged.yaml", "--out", "all.tsv", "--json")
     assert said.code == 0, said.text
