@@ -133,12 +133,15 @@ def _windows(recipe: Recipe) -> dict[str, SplitWindows]:
     import numpy as np
 
     from biodist.cli.prepare import data_index
+    from biodist.config.corpora import asked_views
+    from biodist.data.selection import TRAIN
     from biodist.data.store import SampleStore
 
     index = data_index(recipe)
     found = {}
     for split, counted in index.splits.items():
-        several = int(np.count_nonzero(np.diff(SampleStore.open(index, split).first_window) > 1))
+        passes = 1 if split == TRAIN else len(asked_views(recipe.data))
+        several = int(np.count_nonzero(np.diff(SampleStore.open(index, split).first_window) > passes))
         numbers = (counted.samples, several, counted.truncated, counted.windows, counted.tokens, counted.longest)
         found[split] = SplitWindows(*numbers)
     return found

@@ -29,7 +29,7 @@ Progress = Callable[[str, int], None]  # split, samples done
 
 # By file, added up for a split.
 COUNTED = ("repaired", "dropped", "undeclared", "leaked", "augmented", "overlapping", "discontinuous", "wordless")
-LAYOUT = 2  # of what is stored: a change here makes every index anew, and leaves the order of samples as it is
+LAYOUT = 3  # of what is stored: a change here makes every index anew, and leaves the order of samples as it is
 INDEX, DIGESTS, TOKENIZER = "index.json", "digests.json", "tokenizer"
 
 

@@ -20,8 +20,8 @@ from biodist.data.tags import iob2_labels
 from biodist.data.text_file import FileProblems
 from biodist.data.text_windows import NothingLeft, TextFrame
 from biodist.data.texts import TextReading
-from biodist.data.views import marker_words, view_of
-from biodist.data.windows import Window, WordPieces, make_windows
+from biodist.data.views import marker_words, passes_of
+from biodist.data.windows import Window, WordPieces
 from biodist.errors import Problem, UserError
 
 CHUNK_RECORDS = 2048
@@ -138,7 +138,7 @@ class _WordFile:
         self._samples = samples
         self._reading = samples.reading(entry)
         self._selected = samples.selection.of(entry, split, self._reading)
-        self._view = view_of(entry, samples.recipe.data, samples.views, samples.pieces, split == TRAIN)
+        self._passes = passes_of(entry, samples.recipe.data, samples.views, samples.pieces, split == TRAIN)
 
     @property
     def counts(self) -> FileCounts:
@@ -165,12 +165,12 @@ class _WordFile:
         yield self._made(chunk)
 
     def _made(self, records: list[Record]) -> list[Sample]:
-        pieces, data, view = self._samples.pieces, self._samples.recipe.data, self._view
+        pieces, data = self._samples.pieces, self._samples.recipe.data
         pieces.learn(word for record in records for word in record.tokens)
         made = []
         for record in records:
             gold = gold_labels(record, self._samples.label_ids)
-            windows = make_windows(record.tokens, view.coded(gold), pieces, data.max_length, data.stride, view.marker)
+            windows = [each for one in self._passes for each in one.windows(record.tokens, gold, pieces, data)]
             made.append(Sample(record.corpus, gold, windows))
         return made
 

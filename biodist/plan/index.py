@@ -11,7 +11,7 @@ class SplitIndex(Section):
     samples: int
     windows: int
     tokens: int  # fed to the model in one pass, special ones included
-    targets: int  # what counts in the loss: tokens (each word once), or samples that are labelled as a whole
+    targets: int  # what counts in the loss: tokens (each word once a pass), or samples labelled as a whole
     lengths: dict[int, int]  # window length in tokens -> how many windows
     types: dict[str, int]  # entity type -> mentions, or class -> samples
     repaired: int = 0  # broken tag sequences mended (data.repair)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from biodist.config.corpora import asked_views
 from biodist.plan.plan import Plan
 from biodist.tasks.ner import EntityTask
 from biodist.tasks.protocol import Task
@@ -13,7 +14,7 @@ def task_of(plan: Plan) -> Task:
     data, labels = plan.recipe.data, plan.data.labels
     match plan.recipe.task:
         case "ner":
-            return EntityTask(labels, plan.data.views, data.merge)
+            return EntityTask(labels, plan.data.views, data.merge, asked_views(data))
         case "classification" if data.multi_label:
             return ClassSetTask("classification", labels, data.pool)
         case "nli" | "classification" as task:

@@ -15,6 +15,9 @@ tagged      of the tag; the window names the types it is for   all tags
 
 marginal is the likelihood of a partial annotation, summed over what it leaves open, token by token (Tsuboi et al.,
 COLING 2008, for chains; here the tags of a sentence are independent given its text).
+
+tagged may ask for its types in turn (`biodist.config.corpora.asked_views`): a sample's windows are then those of one
+pass behind those of another, and what is said in them is joined (`biodist.tasks.joining`).
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification, PretrainedConfig, PreTrainedModel
 
 from biodist.data.store import SampleStore
+from biodist.tasks.joining import Joining, said_of
 from biodist.tasks.pretrained import build_head
 from biodist.tasks.protocol import IGNORED, Corpus, Entities
 
@@ -39,11 +43,19 @@ OUTSIDE = 0  # the number of tag O
 class EntityTask:
     """Token classification with BIO tags; a word's first piece carries its tag."""
 
-    def __init__(self, tags: Sequence[str], views: Sequence[Sequence[str]] = (), merge: Merge = "marginal"):
+    def __init__(
+        self,
+        tags: Sequence[str],
+        views: Sequence[Sequence[str]] = (),
+        merge: Merge = "marginal",
+        asked: Sequence[Sequence[str]] = (),
+    ):
         self.tags = tuple(tags)
         self.types = tuple(tag[2:] for tag in tags if tag.startswith("B-"))
         self.views = tuple(tuple(view) for view in views) or (self.types,)
         self.merge = merge
+        in_turn = tuple(tuple(view) for view in asked) not in ((), (self.types,))
+        self._joining = Joining(self.tags, asked) if in_turn else None
         self._within = tags_of_views(self.tags, self.views)
         self._tables: tuple[Tensor, Tensor] | None = None
 
@@ -59,6 +71,8 @@ class EntityTask:
             return nn.functional.cross_entropy(scores, codes, ignore_index=IGNORED, reduction="sum")
         counted = codes != IGNORED
         if self.merge in ("naive", "tagged"):
+            # Past these labels are those of passes on types that the corpus does not annotate (`biodist.data.views`).
+            counted = counted & (codes < len(self.views) * len(self.tags))
             told = torch.where(counted, codes % len(self.tags), IGNORED)
             return nn.functional.cross_entropy(scores, told, ignore_index=IGNORED, reduction="sum")
         right, possible = (table[codes.clamp(min=0)] for table in self._on(scores.device))
@@ -73,8 +87,9 @@ class EntityTask:
         return self._tables
 
     def predictions(self, logits: Tensor, labels: Tensor, targets: Sequence[int]) -> list[np.ndarray]:
-        said = logits.reshape(-1, logits.shape[-1])[labels.reshape(-1) != IGNORED].argmax(-1)
-        array: np.ndarray = said.to(torch.int16).cpu().numpy()
+        """As `Task.predictions` says; with the probability of each tag (`SAID`) where types are asked for in turn."""
+        owned = logits.reshape(-1, logits.shape[-1])[labels.reshape(-1) != IGNORED]
+        array: np.ndarray = said_of(owned) if self._joining else owned.argmax(-1).to(torch.int16).cpu().numpy()
         return np.split(array, np.cumsum(targets)[:-1])
 
     def decode(self, store: SampleStore, predicted: Mapping[int, np.ndarray]) -> Entities:
@@ -94,17 +109,30 @@ class EntityTask:
         if not samples:
             return 0
         labels = store.window(int(store.first_window[samples[0]])).labels
-        return int(labels[labels != IGNORED][0]) // len(self.tags)
+        return int(labels[labels != IGNORED][0]) // len(self.tags) % len(self.views)
 
     def words(self, store: SampleStore, sample: int, predicted: Mapping[int, np.ndarray]) -> np.ndarray:
-        """One tag a word of a sample, put together from its windows."""
-        tags = np.full(int(store.words[sample]), -1, dtype=np.int16)
+        """One tag a word of a sample, put together from its windows, and from its passes where there are several."""
+        answers = self._answers(store, sample, predicted)
+        if self._joining is None:
+            return answers[0]
+        # An index that was made before types were asked for in turn holds one pass, on all of them.
+        joined = self._joining.joined(answers) if len(answers) == self._joining.passes else answers[0]
+        tags: np.ndarray = joined["tag"]
+        return tags
+
+    def _answers(self, store: SampleStore, sample: int, predicted: Mapping[int, np.ndarray]) -> list[np.ndarray]:
+        """What each pass says of the words of a sample: it begins with the window that has the first word."""
+        answers: list[np.ndarray] = []
         for number in range(int(store.first_window[sample]), int(store.first_window[sample + 1])):
             window = store.window(number)
-            tags[window.words[window.labels != IGNORED]] = predicted[number]
-        if (tags < 0).any():
+            owned = window.words[window.labels != IGNORED]
+            if 0 in owned[:1]:
+                answers.append(np.full(int(store.words[sample]), -1, dtype=predicted[number].dtype))
+            answers[-1][owned] = predicted[number]
+        if any(((said["tag"] if self._joining else said) < 0).any() for said in answers):
             raise AssertionError(f"{store.sample_id(sample)}: a word without a prediction")
-        return tags
+        return answers
 
 
 def tags_of_views(tags: Sequence[str], views: Sequence[Sequence[str]]) -> NDArray[np.bool_]:

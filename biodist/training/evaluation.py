@@ -30,7 +30,7 @@ def evaluate(
     watchdog: Watchdog,
     stop: StopFlag,
 ) -> dict[str, Any]:
-    """Metrics of a split, `loss` among them (mean over targets), the same on every rank.
+    """Metrics of a split, `loss` among them (mean over targets, of all passes), the same on every rank.
 
     Goes around DDP's and DeepSpeed's wrappers: they have nothing to add without gradients. A wish to stop ends it
     between two batches (StopAgreed): it is done again by the next attempt.

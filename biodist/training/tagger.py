@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import AutoConfig
 
-from biodist.config.corpora import views_of
+from biodist.config.corpora import asked_views, views_of
 from biodist.data.records import Entity, Record
 from biodist.data.tags import iob2_mentions, parse_tag
 from biodist.data.tokenizer import load_tokenizer
-from biodist.data.views import view_of
-from biodist.data.windows import Window, WordPieces, make_windows
+from biodist.data.views import passes_of
+from biodist.data.windows import Window, WordPieces
 from biodist.plan.plan import Plan
 from biodist.run.folder import RunFolder
 from biodist.tasks.choice import task_of
+from biodist.tasks.joining import SAID, Joining, said_of
 from biodist.training.batch import collate
 from biodist.training.encoder import pad_id, use_planned_attention
 from biodist.training.engine import Scorer
@@ -37,7 +39,8 @@ class TaggedSentence:
 
 
 class Tagger:
-    """Loads ``RUN/model`` once; `tag` then takes any sentences. All types of the recipe are asked for."""
+    """Loads ``RUN/model`` once; `tag` then takes any sentences. All types of the recipe are asked for, at once or in
+    turn, as in validation."""
 
     def __init__(self, run: RunFolder, device: str):
         plan = Plan.model_validate_json(run.attempts()[-1].plan.read_text(encoding="utf-8"))
@@ -51,35 +54,34 @@ class Tagger:
         self._tags = [parse_tag(tag, "BI") or ("O", "") for tag in plan.data.labels]
         self._pieces = WordPieces(load_tokenizer(run.model))
         data, views = plan.recipe.data, views_of(plan.recipe)
-        self._marker = view_of(data.train[0], data, views, self._pieces, training=False).marker
+        self._passes = passes_of(data.train[0], data, views, self._pieces, training=False)
+        asked = asked_views(data)
+        self._joining = None if asked == (data.labels,) else Joining(plan.data.labels, asked)
 
     def tag(self, records: Sequence[Record]) -> list[TaggedSentence]:
         """The mentions of each sentence, in order; long ones are cut into windows as in training."""
-        windows, sample_of = self._windows(records)
-        tags = [np.zeros(len(record.tokens), np.int64) for record in records]
-        scores = [np.zeros(len(record.tokens), np.float32) for record in records]
+        windows, answer_of = self._windows(records)
+        passes = len(self._passes)
+        answers = [np.zeros(len(record.tokens), SAID) for record in records for _ in range(passes)]
         for numbers in _batches(windows):
-            for number, said, sure in self._said(windows, numbers):
+            for number, said in self._said(windows, numbers):
                 words = windows[number].words
-                tags[sample_of[number]][words[words >= 0]] = said
-                scores[sample_of[number]][words[words >= 0]] = sure
-        return [self._sentence(*both) for both in zip(tags, scores, strict=True)]
+                answers[answer_of[number]][words[words >= 0]] = said
+        return [self._sentence(answers[at : at + passes]) for at in range(0, len(answers), passes)]
 
     def _windows(self, records: Sequence[Record]) -> tuple[list[Window], list[int]]:
+        """The windows of every pass of every sentence, and of each the number of its pass, over all sentences."""
         data = self._plan.recipe.data
         self._pieces.learn(word for record in records for word in record.tokens)
         windows: list[Window] = []
-        sample_of: list[int] = []
-        for sample, record in enumerate(records):
-            nothing = [0] * len(record.tokens)
-            made = make_windows(record.tokens, nothing, self._pieces, data.max_length, data.stride, self._marker)
+        answer_of: list[int] = []
+        for answer, (record, one) in enumerate(product(records, self._passes)):
+            made = one.windows(record.tokens, [0] * len(record.tokens), self._pieces, data)
             windows += made
-            sample_of += [sample] * len(made)
-        return windows, sample_of
+            answer_of += [answer] * len(made)
+        return windows, answer_of
 
-    def _said(
-        self, windows: Sequence[Window], numbers: Sequence[int]
-    ) -> list[tuple[int, NDArray[np.int64], NDArray[np.float32]]]:
+    def _said(self, windows: Sequence[Window], numbers: Sequence[int]) -> list[tuple[int, NDArray[np.void]]]:
         """Of each window of one batch: its number, and tag and probability of every word it owns."""
         chosen = [windows[number] for number in numbers]
         padding = self._plan.padding
@@ -88,14 +90,15 @@ class Tagger:
         with torch.inference_mode():
             logits = self._scorer(batch)
             owned = logits.reshape(-1, logits.shape[-1])[batch.labels.reshape(-1) >= 0]
-            sure, said = owned.softmax(-1).max(-1)
+            said = said_of(owned)
         order: list[int] = batch.windows.tolist()
         ends = np.cumsum([int((windows[number].words >= 0).sum()) for number in order])[:-1]
-        each_said, each_sure = np.split(said.cpu().numpy(), ends), np.split(sure.cpu().numpy(), ends)
-        return list(zip(order, each_said, each_sure, strict=True))
+        return list(zip(order, np.split(said, ends), strict=True))
 
-    def _sentence(self, tags: NDArray[np.int64], scores: NDArray[np.float32]) -> TaggedSentence:
-        found = iob2_mentions([self._tags[tag] for tag in tags])
+    def _sentence(self, answers: Sequence[NDArray[np.void]]) -> TaggedSentence:
+        said = self._joining.joined(answers) if self._joining else answers[0]
+        scores: NDArray[np.float32] = said["score"]
+        found = iob2_mentions([self._tags[tag] for tag in said["tag"]])
         means = tuple(float(scores[each.start : each.end].mean()) for each in found.entities)
         return TaggedSentence(tuple(found.entities), means, tuple(map(float, scores)))
 

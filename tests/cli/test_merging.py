@@ -10,6 +10,12 @@ from typing import Any
 
 import pytest
 
+from biodist.data import views
+from biodist.data.iob import Reading, Source
+from biodist.run.folder import RunFolder
+from biodist.training import tagger
+from biodist.training.tagger import Tagger
+
 pytestmark = pytest.mark.timeout(400)
 
 DISEASES = ("cancer", "fever", "asthma", "anaemia", "colon carcinoma", "diabetes mellitus")
@@ -69,8 +75,9 @@ def corpora(desk: Any) -> Path:
     return folder
 
 
-def train(desk: Any, run: str, *overrides: str) -> str:
-    said = desk.run("train", "merging/merged.yaml", *overrides, "--run", run, "--device", "cpu", "--nproc", "1")
+def train(desk: Any, run: str, *overrides: str, nproc: int = 1) -> str:
+    where = ("--run", run, "--device", "cpu", "--nproc", str(nproc))
+    said = desk.run("train", "merging/merged.yaml", *overrides, *where)
     assert said.code == 0, said.text
     return str(said.out)
 
@@ -92,6 +99,62 @@ def test_a_scheme_that_knows_finds_both_types_and_a_naive_merge_does_not(desk: A
     assert result(desk, "merging-after")["metrics"]["test"]["f1"] == knowing["metrics"]["test"]["f1"]
     said = desk.run("plan", "merging/merged.yaml", "model={after: merging}")
     assert said.code == 2 and "the run to go on from is not finished" in said.text
+
+
+def scored(folder: Path, records: list[Any]) -> dict[str, float]:
+    """F1 by type of what the run `merging-tagged` says of sentences."""
+    said = Tagger(RunFolder(folder / "merging-tagged"), "cpu").tag(records)
+    scores = {}
+    for kind in ("Disease", "Gene"):
+        gold, found = (
+            [{each for each in one.entities if each.type == kind} for one in sentences] for sentences in (records, said)
+        )
+        right = sum(len(one & other) for one, other in zip(gold, found, strict=True))
+        scores[kind] = 2 * right / max(1, sum(map(len, gold)) + sum(map(len, found)))
+    return scores
+
+
+def test_types_that_no_corpus_annotates_together_are_asked_for_in_turn(
+    desk: Any, corpora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes train and score, one evaluates, two predict: all say the same, and both types are found. Asked for
+    both at once, by a marker that was never trained, the same model is lost."""
+    train(desk, "merging-tagged", "data.merge=tagged", "train.epochs=3", nproc=2)
+    metrics = result(desk, "merging-tagged")["metrics"]
+    test = metrics["test"]
+    assert all(test["types"][kind]["f1"] > 0.6 for kind in ("Disease", "Gene"))
+    assert all(own["f1"] > 0.6 for own in metrics["validation"]["corpora"].values())
+    said = desk.run("evaluate", "merging-tagged", "--json")
+    assert said.code == 0, said.text
+    again = json.loads(said.out)["merging-tagged"]["test"]
+    assert [again[name] for name in ("precision", "recall", "f1")] == [
+        test[name] for name in ("precision", "recall", "f1")
+    ]
+    said = desk.run("predict", "merging-tagged", "merging/test.tsv", "--out", "said.tsv", "--nproc", "2")
+    assert said.code == 0, said.text
+    gold, found = (list(Reading(Source(desk.folder / name))) for name in ("merging/test.tsv", "said.tsv"))
+    right = sum(len({*one.entities} & {*other.entities}) for one, other in zip(gold, found, strict=True))
+    counts = [sum(len(each.entities) for each in records) for records in (found, gold)]
+    assert [right / count for count in counts] == pytest.approx([test["precision"], test["recall"]])
+    # The sabotage: one marker for all types.
+    in_turn = scored(desk.folder, gold)
+    assert in_turn == pytest.approx({kind: test["types"][kind]["f1"] for kind in in_turn})
+    for module in (views, tagger):
+        monkeypatch.setattr(module, "asked_views", lambda data: (data.labels,))
+    at_once = scored(desk.folder, gold)
+    assert min(at_once.values()) < 0.3 and sum(at_once.values()) < sum(in_turn.values()) - 0.5
+
+
+def test_passes_are_not_taken_for_windows_of_long_sentences(desk: Any, corpora: Path) -> None:
+    recipe = corpora / "merged.yaml"
+    recipe.write_text(recipe.read_text().replace("merge: marginal", "merge: tagged"))
+    said = desk.run("data", "check", "--recipe", "merging/merged.yaml", "--json")
+    assert said.code == 0, said.text
+    found = json.loads(said.out)["windows"]
+    assert [(found[split]["several"], found[split]["windows"]) for split in ("validation", "test")] == [
+        (0, 160),
+        (0, 160),
+    ]
 
 
 def test_the_corpora_in_one_file(desk: Any, corpora: Path) -> None:

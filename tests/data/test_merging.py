@@ -111,14 +111,42 @@ def test_a_broken_file_of_names_is_refused(tmp_path: Path) -> None:
 def test_tagged_windows_name_the_types_that_are_asked_for(tmp_path: Path) -> None:
     index = index_of(tmp_path, merge="tagged")
     stores = {split: SampleStore.open(index, split) for split in ("train", "validation")}
-    of_disease, of_gene = (stores["train"].window(int(stores["train"].first_window[sample])) for sample in (0, 3))
-    of_all = stores["validation"].window(0)
-    openings = [window.input_ids[: int((window.labels >= 0).argmax())].tolist() for window in (of_disease, of_gene)]
-    assert openings[0] != openings[1] and len(of_all.input_ids) > len(of_disease.input_ids)
-    assert all(len(each) > 1 for each in openings)  # more than the special token
+    of_disease, of_gene = (opening(stores["train"], int(stores["train"].first_window[sample])) for sample in (0, 3))
+    assert of_disease != of_gene and len(of_disease) == len(of_gene) > 1  # more than the special token
+    # No training corpus annotates both types: they are asked for in turn, sample by sample.
+    assert [opening(stores["validation"], number) for number in range(4)] == [of_disease, of_gene] * 2
+    both = [{"path": str(tmp_path / "v2.tsv"), "map": {"DISO": "Disease"}}]
+    write(tmp_path, "v2.tsv", "Q1")
+    trained = SampleStore.open(index_of(tmp_path, merge="tagged", train=[*recipe(tmp_path).data.train, *both]), "test")
+    assert trained.windows == 3 and len(opening(trained, 0)) > len(of_disease)
     plain = index_of(tmp_path)
     assert plain.fingerprint != index.fingerprint
     assert plain.splits["train"].targets == index.splits["train"].targets
+
+
+def opening(store: SampleStore, number: int) -> list[int]:
+    """What a window begins with, up to its first word."""
+    window = store.window(number)
+    return window.input_ids[: int((window.labels >= 0).argmax())].tolist()
+
+
+def test_types_asked_for_in_turn_are_told_pass_by_pass(tmp_path: Path) -> None:
+    """Of a corpus of both types each pass tells its own; of one type's corpus the other pass tells nothing."""
+    alone = {**write(tmp_path, "w.tsv", "C1"), "annotates": ["Disease"]}
+    index = index_of(tmp_path, merge="tagged", validation=[write(tmp_path, "u.tsv", "B1"), alone])
+    store = SampleStore.open(index, "validation")
+    assert index.views == (("Disease",), ("Gene",), ("Disease", "Gene")) and len(index.labels) == 5
+    found = [store.window(number) for number in range(4)]
+    words = [window.labels[window.labels >= 0].tolist() for window in found]
+    both, one, untold = 2 * 5, 0, 3 * 5
+    assert words == [
+        [both, both, both + 1, both + 2, both, both],
+        [both] * 6,
+        [one, one, one + 1, one + 2, one, one],
+        [untold + one] * 6,
+    ]
+    assert [store.gold(sample).tolist() for sample in range(2)] == [[0, 0, 1, 2, 0, 0]] * 2
+    assert index.splits["validation"].targets == 4 * 6
 
 
 def test_tagged_refuses_types_that_no_marker_tells_apart(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from biodist.data.indexing import build_index
 from biodist.data.store import SampleStore
 from biodist.data.tags import iob2_labels
 from biodist.tasks import ner
+from biodist.tasks.joining import SAID
 from biodist.tasks.ner import EntityTask, Merge, target_tables
 from biodist.tasks.protocol import IGNORED
 
@@ -171,6 +173,79 @@ def test_a_corpus_is_scored_on_its_own_types(store: SampleStore) -> None:
     ]
     assert entities.predicted == [["O", "O", *names[2:]], ["B-Gene", "O", "O", "O"], ["B-Gene"]]
     assert entities.predicted == entities.gold
+
+
+@pytest.fixture
+def in_turn(tmp_path: Path) -> SampleStore:
+    """A long sentence with both types, and one of a corpus of diseases alone, in windows of few words."""
+    words = [("APC", "B-Gene"), ("causes", "O"), ("colon", "B-Disease"), ("cancer", "I-Disease")] * 6
+    (tmp_path / "both.tsv").write_text("".join(f"{word}\t{tag}\n" for word, tag in words) + "\nAPC\tB-Gene\n\n")
+    (tmp_path / "d.tsv").write_text(DISEASES)
+    (tmp_path / "g.tsv").write_text(GENES)
+    own = [{"path": str(tmp_path / f"{name[0].lower()}.tsv"), "annotates": [name]} for name in TYPES]
+    data = {"labels": TYPES, "max_length": 18, "stride": 4, "merge": "tagged", "leaks": "keep", "train": own}
+    data["validation"] = [{"path": str(tmp_path / "both.tsv")}, own[0]]
+    model = {"init": "scratch", "scratch": {"vocab_size": 200}}
+    given = {"name": "x", "task": "ner", "model": model, "data": data, "train": {"epochs": 1}}
+    index = build_index(Recipe.model_validate(given), None, tmp_path / "cache")
+    assert index.views == VIEWS
+    return SampleStore.open(index, "validation")
+
+
+def passes_of(store: SampleStore) -> list[int]:
+    """The pass of each window."""
+    halves = []
+    for sample in range(store.samples):
+        windows = int(store.first_window[sample + 1] - store.first_window[sample])
+        halves += [0] * (windows // 2) + [1] * (windows // 2)
+    return halves
+
+
+def answered(store: SampleStore, own: Callable[[int, str], bool]) -> dict[int, np.ndarray]:
+    """What a model would say that knows the gold, of the tags that ``own`` allows in a pass: windows in any order."""
+    said = {}
+    for number, which in reversed(list(enumerate(passes_of(store)))):
+        window = store.window(number)
+        gold = store.gold(int(store.sample_of[number]))[window.words[window.words >= 0]]
+        said[number] = np.array([(tag if own(which, TAGS[tag][2:]) else 0, 0.9) for tag in gold], SAID)
+    return said
+
+
+def test_passes_of_long_sentences_are_put_together(in_turn: SampleStore) -> None:
+    assert in_turn.windows > 2 * in_turn.samples
+    model = EntityTask(TAGS, VIEWS, "tagged", VIEWS[:2])
+    entities = model.decode(in_turn, answered(in_turn, lambda which, kind: kind == TYPES[which]))
+    assert entities.predicted == entities.gold and [len(tags) for tags in entities.gold] == [24, 1, 4]
+    assert [corpus.types for corpus in entities.corpora] == [TYPES, ("Disease",)]
+    swapped = model.decode(in_turn, answered(in_turn, lambda which, kind: kind != TYPES[which]))
+    assert all(set(tags) == {"O"} for tags in swapped.predicted)  # neither pass is asked for these
+    everything = model.decode(in_turn, answered(in_turn, lambda which, kind: True))
+    assert everything.predicted == entities.gold
+
+
+def test_an_index_of_one_pass_on_all_types_is_scored_as_it_was(store: SampleStore) -> None:
+    names = ["B-Gene", "O", "B-Disease", "I-Disease"]
+    said = np.array([(TAGS.index(name), 0.5) for name in names], SAID)
+    views = (("Disease",), ("Gene",))
+    entities = EntityTask(TAGS, views, "tagged", views).decode(store, dict(enumerate((said, said, said[:1]))))
+    assert entities.predicted == entities.gold
+
+
+def test_no_loss_counts_a_pass_on_types_that_a_corpus_does_not_annotate(in_turn: SampleStore) -> None:
+    """Of others it is the cross entropy with the mentions of the pass's own types."""
+    model = EntityTask(TAGS, VIEWS, "tagged", VIEWS[:2])
+    for number, which in enumerate(passes_of(in_turn)):
+        sample, window = int(in_turn.sample_of[number]), in_turn.window(number)
+        labels = torch.from_numpy(window.labels.astype(np.int64))[None]
+        scores = torch.randn(1, labels.shape[1], len(TAGS), generator=torch.Generator().manual_seed(number))
+        gold = in_turn.gold(sample)[window.words[window.words >= 0]].tolist()
+        told = torch.tensor([tag if TAGS[tag][2:] == TYPES[which] else 0 for tag in gold])
+        plain = float(nn.functional.cross_entropy(scores[labels >= 0], told, reduction="sum"))
+        of_diseases_alone = sample == in_turn.samples - 1
+        wanted = 0.0 if of_diseases_alone and which == 1 else plain
+        assert float(model.loss_sum(scores, labels, None)) == pytest.approx(wanted, rel=1e-5)
+        (said,) = model.predictions(scores, labels, [len(gold)])
+        assert said["tag"].tolist() == scores[labels >= 0].argmax(-1).tolist()
 
 
 def test_labels_carry_their_view_and_gold_does_not(store: SampleStore) -> None:
