@@ -130,13 +130,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     add_setting(parser)
     parser.add_argument("--test-documents", type=int, metavar="N", help="of CRAFT's test part, evenly spread; all")
+    parser.add_argument("--last", action="store_true", help="merged: the last weights count, no epoch is chosen")
     parser.add_argument("--limit", type=int, help="at most so many trainings now")
     parser.add_argument("--markdown", type=Path, help="writes the table there as well")
     arguments = parser.parse_args()
     try:
         refuse_absent(arguments, "data/ner")
         folders = (arguments.shared.absolute(), arguments.out.absolute())
-        ground = Ground(*folders, setting_of(arguments), tuple(arguments.seeds), arguments.test_documents)
+        own = (tuple(arguments.seeds), arguments.test_documents, not arguments.last)
+        ground = Ground(*folders, setting_of(arguments), *own)
         chosen = tuple(arguments.cases or [""])
         cases = [case for case in ground.cases() if case.name.startswith(chosen)]
         ledger, campaign = Ledger(arguments.out / "rows.jsonl"), Campaign(arguments.out)

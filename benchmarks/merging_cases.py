@@ -61,6 +61,7 @@ class Ground:
     setting: Setting
     seeds: tuple[int, ...]
     test_documents: int | None  # of CRAFT's test part: so many, evenly spread; all of them
+    chooses: bool  # whether the four corpora's epoch is chosen by their development parts
 
     def cases(self) -> list[Case]:
         """Writes parts and recipes, always the same. Raises UserError with every file that is missing."""
@@ -107,13 +108,14 @@ class Ground:
 
     def _merged(self) -> Iterator[Case]:
         labels = list(dict.fromkeys(kind for one in CORPORA for kind in one.types.values()))
-        together = {split: [self._own(one, split) for one in CORPORA] for split in SPLITS}
+        splits = [split for split in SPLITS if self.chooses or split != "validation"]
+        together = {split: [self._own(one, split) for one in CORPORA] for split in splits}
         for seed in self.seeds:
             for scheme in SCHEMES:
                 yield self._case("merged", scheme, seed, labels, together)
         for seed in self.seeds:
             for one in CORPORA:
-                own = {split: [self._own(one, split)] for split in SPLITS}
+                own = {split: [self._own(one, split)] for split in splits}
                 case = self._case("merged", "alone", seed, list(one.types.values()), own, one.name)
                 yield replace(case, of=one.name)
 
