@@ -75,7 +75,8 @@ class Ground:
         passes = math.ceil(self.share / micro_batch)
         # Where samples have several windows, a step may have more of them than its share.
         once = passes == 1 and self.train.windows == self.train.samples
-        site = Site(where.device, where.world_size, passes, once, self.recipe.checkpoint.asynchronous, where.nodes)
+        background = self.recipe.checkpoint.asynchronous
+        site = Site(where.device, where.world_size, passes, once, background, where.shares_memory)
         activations = activations_of(self.shape, micro, self.precision, where.device)
         return memory_plan(self.shape, setting, site, self.precision, self.buckets, activations)
 

@@ -57,12 +57,7 @@ class Site:
     passes: int  # micro-batches that a process computes in one step
     once: bool  # whether every step is sure to be a single one
     background: bool = False  # whether checkpoints are copied, and the copy is written while training goes on
-    nodes: int = 1
-
-    @property
-    def shares(self) -> bool:
-        """Whether ZeRO's processes share a machine's memory (`biodist.training.node_memory`)."""
-        return self.device == "cpu" and self.nodes == 1 and self.world_size > 1
+    shares: bool = False  # whether ZeRO's processes share a machine's memory (`biodist.training.node_memory`)
 
 
 @dataclass(frozen=True)
@@ -204,7 +199,7 @@ def _runtime(strategy: Strategy, site: Site) -> int:
         return 0
     if strategy == "ddp":
         return RUNTIME
-    return RUNTIME + DEEPSPEED + (2 * site.world_size * FP32 * SLOT if site.shares else 0)
+    return RUNTIME + DEEPSPEED + (2 * FP32 * SLOT if site.shares else 0)
 
 
 def communication(shape: ModelShape, setting: Setting, site: Site) -> int:

@@ -39,6 +39,10 @@ from biodist.training.stopping import StopAgreed, StopFlag
 from biodist.training.watchdog import Watchdog
 
 TEST = "test"
+NOT_SHARED = (
+    "the processes cannot share memory (they do not see each other, or there is none to have): gloo sums and gathers, "
+    "which is slower and takes more memory than planned"
+)
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ class Attempt:
         """The best weights are scored and exported; the result is written last."""
         total = self.plan.batch.total_steps
         best = self.control.share(next(iter(self._kept_best()), total))
+        self.watchdog.beat(f"proving the checkpoint of step {best}")
         checkpoint = self.saver.published(best)
         metrics: dict[str, Any] = {VALIDATION: self.validated[best]} if best in self.validated else {}
         wanted = (VALIDATION, *([TEST] if self.plan.recipe.evaluate.test else []))
@@ -164,7 +169,8 @@ class Attempt:
             metrics[split] = self._evaluate(split)
         if TEST in metrics:
             self.recorder.scores(total, TEST, metrics[TEST])
-        last = self.saver.published(total)
+        self.watchdog.beat(f"proving the checkpoint of step {total}")
+        last = checkpoint if best == total else self.saver.published(total)
         self.watchdog.beat("exporting the model")
         if self.control.rank == 0:
             folder = self.folder.run
@@ -241,6 +247,8 @@ def run_attempt(placement: Placement, plan: Plan, control: Control, stop: StopFl
         watchdog.beat("starting " + plan.strategy)
         recorder.phase("starting " + plan.strategy)
         engine = Engine(model, plan, placement, control)
+        if engine.memory is None and plan.zero_stage and plan.machine.shares_memory:
+            recorder.phase("starting " + plan.strategy, notice=NOT_SHARED)
         saver = Saver(folder, engine, control, placement, recorder)
         fence = placement.fence
         attempt = Attempt(folder, plan, task, engine, collator, stores, control, recorder, saver, stop, watchdog, fence)

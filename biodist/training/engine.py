@@ -64,14 +64,16 @@ class Engine:
         self.model = model  # parameters under their Hugging Face names
         self.parameters = dict(model.named_parameters())
         self.loss_scale = DynamicLossScale() if plan.precision == "fp16" else None
-        memory = shared_memory(plan, control)
+        self.memory = shared_memory(plan, control)
         self.accelerator = _accelerator(plan)
         self.scorer = Scorer(model, plan)
-        self.wrapped, self.optimizer = self.accelerator.prepare(self.scorer, _adam(model, plan))
+        self.wrapped, self.optimizer = self.accelerator.prepare(
+            self.scorer, _adam(model, plan, self.memory is not None)
+        )
         if self.loss_scale and plan.zero_stage:
             self.zero_optimizer.torch_autocast_gradscaler = None  # ours does its work
-        if memory is not None and plan.zero_stage < 3:
-            sum_at_owners(self.zero_optimizer, memory, plan.recipe.distributed.offload == "cpu")
+        if self.memory is not None and plan.zero_stage < 3:
+            sum_at_owners(self.zero_optimizer, self.memory, plan.recipe.distributed.offload == "cpu")
         self._update = Update(0.0, skipped=False)
         _compare(self, plan, placement)
 
@@ -144,11 +146,11 @@ class Engine:
             group["lr"] = learning_rate
 
 
-def _adam(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+def _adam(model: nn.Module, plan: Plan, shared: bool) -> torch.optim.Optimizer:
     """torch's AdamW; DeepSpeed's where the optimizer's state and its work lie on the CPU."""
     train = plan.recipe.train
     groups = _weight_decay_groups(model, train.weight_decay)
-    if plan.zero_stage in (1, 2):
+    if shared and plan.zero_stage == 2:
         groups = [group | {"params": _dealt(group["params"], plan.machine.world_size)} for group in groups]
     if plan.recipe.distributed.offload == "cpu":
         from deepspeed.ops.adam import DeepSpeedCPUAdam
@@ -177,7 +179,7 @@ def _weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str
 
 
 def _dealt(parameters: Sequence[nn.Parameter], world_size: int) -> list[nn.Parameter]:
-    """So ordered that, cut into equal parts, every process owns as much of each layer.
+    """So ordered that, cut into equal parts, every process owns as much of each layer as whole weights allow.
 
     In the model's own order the last layers are one process's: while their gradients come, it alone has to add, and the
     others wait. The largest parameter, the embeddings, lies in the middle, over one cut or none where it can; what room

@@ -20,11 +20,13 @@ from itertools import zip_longest
 import torch
 from torch import Tensor
 
+from biodist.errors import RunFailed
 from biodist.plan.buckets import SLOT
 from biodist.training.group import Control
 
 LEAST = 2**14  # elements; fewer are sent as fast as they are shared
 TOKEN_BYTES = 32
+NAME = "biodist"
 
 
 class NodeMemory:
@@ -48,17 +50,16 @@ class NodeMemory:
         """
         size = TOKEN_BYTES + 2 * control.world_size * SLOT * torch.float32.itemsize
         token = secrets.token_bytes(TOKEN_BYTES)
-        file = _create(size, token) if control.rank == 0 else None
+        file, memory = _create(size, token) if control.rank == 0 else (None, None)
         where, token = control.share((f"/proc/{os.getpid()}/fd/{file}", token))
         if control.rank:
-            file = _find(where, size, token)
+            memory = _find(where, size, token)
         try:
-            if control.any(file is None):
-                return None
-            return cls(mmap.mmap(file or 0, size, offset=0), control.twin())
+            apart = control.any(memory is None)  # rank 0 keeps it open until all have looked
         finally:
             if file is not None:
                 os.close(file)
+        return None if apart or memory is None else cls(memory, control.twin())
 
     def takes(self, *tensors: Tensor) -> bool:
         """Whether these are of the kind it is for."""
@@ -66,6 +67,7 @@ class NodeMemory:
 
     def sum(self, tensor: Tensor) -> None:
         """Every rank's ``tensor`` becomes the sum of all, in the order of the ranks."""
+        self._agree(tensor.numel())
         for chunk in torch.split(tensor.view(-1), SLOT):
             slots = self._turned()
             slots[self._control.rank, : chunk.numel()].copy_(chunk)
@@ -79,7 +81,8 @@ class NodeMemory:
 
         The ranks add at the same time, each its own pieces: fastest where every rank has as many.
         """
-        own, everybody = self._control.rank, range(self._control.world_size)
+        self._agree(*(sum(piece.numel() for to, piece in pieces if to == rank) for rank in self._everybody))
+        own, everybody = self._control.rank, self._everybody
         room = SLOT // self._control.world_size  # of what one rank shows to another
         rounds = [_rounds([piece for to, piece in pieces if to == rank], room) for rank in everybody]
         for shown in zip_longest(*rounds, fillvalue=()):
@@ -105,6 +108,7 @@ class NodeMemory:
 
     def gather(self, output: Tensor, part: Tensor) -> None:
         """``output`` becomes every rank's ``part``, end to end; the own one may lie in its place already."""
+        self._agree(output.numel(), part.numel())
         parts, own = output.view(self._control.world_size, -1), self._control.rank
         if parts[own].data_ptr() != part.data_ptr():
             parts[own].copy_(part.view(-1))
@@ -116,6 +120,24 @@ class NodeMemory:
             for rank, slot in enumerate(slots):
                 if rank != own:
                     here[rank].copy_(slot)
+
+    @property
+    def _everybody(self) -> range:
+        return range(self._control.world_size)
+
+    def _agree(self, *sizes: int) -> None:
+        """Ranks that come with other sizes would read what was never meant for them: gloo would refuse them as well.
+
+        Raises:
+            RunFailed: naming the sizes of each rank.
+        """
+        row = torch.zeros(1 + self._control.world_size, dtype=torch.int64)
+        row[0] = len(sizes)
+        row[1 : 1 + len(sizes)] = torch.tensor(sizes)
+        rows = self._control.gather_rows(row)
+        if (rows != row).any():
+            said = "; ".join(f"rank {rank}: {one[1 : 1 + one[0]]}" for rank, one in enumerate(rows.tolist()))
+            raise RunFailed(f"the ranks came to share tensors of different sizes: {said}")
 
     def _turned(self) -> Tensor:
         """The slots to write to now, (ranks, SLOT). What was read from them the time before last is no longer needed:
@@ -152,25 +174,27 @@ def _side_by_side(chunks: Sequence[Tensor], place: Tensor) -> Iterator[tuple[Ten
         begin += chunk.numel()
 
 
-def _create(size: int, token: bytes) -> int | None:
-    """Memory of our own; None where there is no room for it. Taken at once: later, a page that is not there would end
-    the process."""
-    with suppress(OSError):
-        file = os.memfd_create("biodist", os.MFD_CLOEXEC)
-        try:
-            os.posix_fallocate(file, 0, size)
-            os.pwrite(file, token, size - TOKEN_BYTES)
-            return file
-        except OSError:
-            os.close(file)
-    return None
+def _create(size: int, token: bytes) -> tuple[int | None, mmap.mmap | None]:
+    """Memory of our own, and its file; None where there is no room for it. Taken at once: later, a page that is not
+    there would end the process."""
+    file = None
+    with suppress(OSError, ValueError):
+        file = os.memfd_create(NAME, os.MFD_CLOEXEC)
+        os.posix_fallocate(file, 0, size)
+        os.pwrite(file, token, size - TOKEN_BYTES)
+        return file, mmap.mmap(file, size)
+    return file, None
 
 
-def _find(where: str, size: int, token: bytes) -> int | None:
+def _find(where: str, size: int, token: bytes) -> mmap.mmap | None:
     """Rank 0's memory; None where its processes cannot be seen from here, or another is at that place."""
-    with suppress(OSError):
-        file = os.open(where, os.O_RDWR | os.O_CLOEXEC)
-        if os.fstat(file).st_size == size and os.pread(file, TOKEN_BYTES, size - TOKEN_BYTES) == token:
-            return file
-        os.close(file)
+    with suppress(OSError, ValueError):
+        if not os.readlink(where).startswith(f"/memfd:{NAME}"):
+            return None  # of another process with this number: not ours to open
+        file = os.open(where, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+        try:
+            if os.fstat(file).st_size == size and os.pread(file, TOKEN_BYTES, size - TOKEN_BYTES) == token:
+                return mmap.mmap(file, size)
+        finally:
+            os.close(file)
     return None

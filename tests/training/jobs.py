@@ -67,7 +67,7 @@ class Job:
     frozen: tuple[str, ...] = ()  # parameters that are not trained; a first life gives them values of its own
     counts: bool = False  # the model counts its forward passes in a persistent buffer
     scale: float | None = None  # fp16's first loss scale
-    least: int | None = None  # elements from which ZeRO's ranks share memory; they are asked how often they did
+    least: int | None = None  # elements from which ZeRO's ranks share memory; how often they summed in it is asked
     logits: str | None = None  # file for the logits of the first windows after the last step, with model/ beside it
 
 
@@ -158,15 +158,15 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
     collator = collator_of(job.plan, model)
     store = SampleStore.open(job.plan.data, "train")
     recorder = None
-    turned = NodeMemory._turned
+    sum_each = NodeMemory.sum_each
 
-    def counted(memory: NodeMemory) -> torch.Tensor:
+    def counted(memory: NodeMemory, pieces: Sequence[tuple[int, torch.Tensor]]) -> None:
         said.shared += 1
-        return turned(memory)
+        sum_each(memory, pieces)
 
     try:
         if job.least:
-            node_memory.LEAST, NodeMemory._turned = job.least, counted  # type: ignore[method-assign]
+            node_memory.LEAST, NodeMemory.sum_each = job.least, counted  # type: ignore[method-assign]
         engine = Engine(model, job.plan, placement, control)
         state = training_state(
             job.plan.strategy,
@@ -208,12 +208,15 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
             save_if_asked(result.step)
             if result.step == job.until:
                 break
+        if job.least and job.plan.zero_stage == 2:
+            kept = engine.zero_optimizer._use_compact_grad_partition_buffer(0)
+            said.error = None if kept else "owned parts are not in one piece"
         if job.logits:
             _export(job, engine, collator, store, control, placement)
     except BiodistError as error:
         said.error = str(error)
     finally:
-        NodeMemory._turned = turned  # type: ignore[method-assign]
+        NodeMemory.sum_each = sum_each  # type: ignore[method-assign]
         if recorder:
             recorder.close()
     return said

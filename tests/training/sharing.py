@@ -2,7 +2,7 @@
 
 ``python sharing.py FOLDER RANK WORLD_SIZE PARENT`` reads FOLDER/argument.json: a plan, the size of a slot, and what is
 wrong on purpose: ``apart``, a rank that cannot see the memory; ``early``, ranks that do not wait for a late one;
-``gone``, one that is killed. Leaves FOLDER/result-RANK.json.
+``gone``, one that is killed; ``sizes``, ranks that come with different ones. Leaves FOLDER/result-RANK.json.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from biodist.errors import BiodistError
 from biodist.plan.plan import Plan
 from biodist.run.durable import write_json
 from biodist.run.tether import tether
@@ -53,8 +54,10 @@ def live(control: Control, wrong: str) -> Any:
         memory = NodeMemory.open(control)
     if memory is None:
         return {"memory": None, "files": memory_files()}
-    if wrong == "gone":
-        return lonely(memory, control)
+    if wrong == "gone" and control.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if wrong in ("gone", "sizes"):
+        return refused(memory, 5000 + control.rank)
     if wrong == "early":
         memory._control = Hasty(**vars(memory._control))
         if control.rank == 1:
@@ -85,13 +88,11 @@ def memory_files() -> list[str]:
     return [name for name in held if "memfd:biodist" in name]
 
 
-def lonely(memory: NodeMemory, control: Control) -> Any:
-    if control.rank == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+def refused(memory: NodeMemory, elements: int) -> Any:
     began = time.monotonic()
     try:
-        memory.sum(torch.ones(5000))
-    except RuntimeError as error:
+        memory.sum(torch.ones(elements))
+    except (BiodistError, RuntimeError) as error:
         return {"error": str(error), "seconds": time.monotonic() - began}
     return {"error": None}
 
