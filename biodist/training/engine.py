@@ -67,9 +67,8 @@ class Engine:
         self.memory = shared_memory(plan, control)
         self.accelerator = _accelerator(plan)
         self.scorer = Scorer(model, plan)
-        self.wrapped, self.optimizer = self.accelerator.prepare(
-            self.scorer, _adam(model, plan, self.memory is not None)
-        )
+        adam = _adam(model, plan, shared=self.memory is not None)
+        self.wrapped, self.optimizer = self.accelerator.prepare(self.scorer, adam)
         if self.loss_scale and plan.zero_stage:
             self.zero_optimizer.torch_autocast_gradscaler = None  # ours does its work
         if self.memory is not None and plan.zero_stage < 3:

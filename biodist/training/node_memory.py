@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import zip_longest
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -189,7 +190,7 @@ def _create(size: int, token: bytes) -> tuple[int | None, mmap.mmap | None]:
 def _find(where: str, size: int, token: bytes) -> mmap.mmap | None:
     """Rank 0's memory; None where its processes cannot be seen from here, or another is at that place."""
     with suppress(OSError, ValueError):
-        if not os.readlink(where).startswith(f"/memfd:{NAME}"):
+        if not str(Path(where).readlink()).startswith(f"/memfd:{NAME}"):
             return None  # of another process with this number: not ours to open
         file = os.open(where, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
         try:

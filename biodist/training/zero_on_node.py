@@ -1,7 +1,7 @@
 """ZeRO on the CPUs of one machine: what DeepSpeed sums and gathers goes through the ranks' shared memory.
 
-Private to DeepSpeed are ``cdb``, ``allreduce_and_scatter`` and what says whether an owned part is one piece: a test fails
-when a new version goes another way.
+Private to DeepSpeed are ``cdb``, ``allreduce_and_scatter`` and what says whether an owned part is one piece: a test
+fails when a new version goes another way.
 """
 
 from __future__ import annotations
