@@ -1,6 +1,6 @@
 """Entity F1 of real corpora, beside a dictionary of the training part's names and a large model's published figure.
 
-usage: corpora.py --out FOLDER [--cases NAME …] [--seeds 42] [--epochs 3] [--markdown FILE.md]
+usage: corpora.py --out FOLDER [--cases NAME …] [--seeds 42] [--epochs 3 | --max-steps N] [--markdown FILE.md]
 
 NCBI-disease, BC5CDR, BC2GM, linnaeus, CRAFT and PharmaCoNER, each `biodist train` with all-MiniLM-L6-v2, the epoch
 chosen by the development part, scored once on test; the dictionary is that of `biodist data stats`. A row a training in
@@ -83,7 +83,7 @@ class Campaign:
         test = {name: result.metrics["test"][name] for name in ("precision", "recall", "f1")}
         ahead = test["f1"] > dictionary["f1"]
         return {
-            **{"case": f"{corpus.name}-{seed}", "corpus": corpus.name, "seed": seed, "epochs": self.setting.epochs},
+            **{"case": f"{corpus.name}-{seed}", "corpus": corpus.name, "seed": seed, "steps": result.steps},
             **{"test": test, "dictionary": dictionary, "train_seconds": result.train_seconds},
             **{"seconds": time.monotonic() - began, "commit": measured_commit().model_dump()},
             "problems": [] if ahead else [f"F1 {test['f1']:.4f}, the dictionary {dictionary['f1']:.4f}"],

@@ -57,7 +57,7 @@ class Campaign:
         return {
             **{"case": case.name, "campaign": case.campaign, "scheme": case.scheme, "seed": case.seed},
             **{"scores": _scores(result.metrics["test"], case.of), "of": case.of, "problems": []},
-            **{"epochs": plan.recipe.train.epochs, "steps": result.steps, "best_step": result.best_step},
+            **{"steps": result.steps, "best_step": result.best_step},
             **{"samples": plan.data.splits["train"].samples, "leaked": plan.data.splits["train"].leaked},
             **{"seconds": time.monotonic() - begun, "train_seconds": result.train_seconds},
             **{"command": typed_command(), "commit": measured_commit().model_dump()},
