@@ -59,11 +59,12 @@ class Control:
             return wish
         return bool(self.gather_rows(torch.tensor([int(wish)], dtype=torch.int64)).any())
 
-    def twin(self) -> Control:
-        """The same ranks over a group of its own, for a thread whose collectives must not mix with these."""
-        if self.group is None:
+    def twin(self, patience: int = 1) -> Control:
+        """The same ranks over a group of its own, whose collectives must not mix with these; it waits for ``patience``
+        times as long."""
+        if self.group is None or self.timeout is None:
             return self
-        return replace(self, group=dist.new_group(backend="gloo", timeout=self.timeout))
+        return replace(self, group=dist.new_group(backend="gloo", timeout=patience * self.timeout))
 
     def barrier(self) -> None:
         """Waits for every rank."""

@@ -60,7 +60,8 @@ class NodeMemory:
         finally:
             if file is not None:
                 os.close(file)
-        return None if apart or memory is None else cls(memory, control.twin())
+        # A rank that stands still is the watchdog's to find, which shows the stacks: it must not be forestalled.
+        return None if apart or memory is None else cls(memory, control.twin(patience=3))
 
     def takes(self, *tensors: Tensor) -> bool:
         """Whether these are of the kind it is for."""
