@@ -9,7 +9,7 @@ from biodist.plan.plan import ModelShape
 
 CPU_BUCKET = 2**24  # elements, at most
 CUDA_BUCKET = 5 * 10**7  # elements: 200 MB
-# Elements that a process shows the others of its machine at one time (`biodist.training.node_memory`): few enough to
+# Elements that a process shows the others at one time on CPUs (`biodist.training.exchange`): few enough to
 # stay in the processor's caches.
 SLOT = 2**20
 ALIGNMENT = 16  # elements; DeepSpeed refuses buckets that are no multiple of its own alignment
@@ -31,7 +31,7 @@ def buckets_of(shape: ModelShape, device: Literal["cpu", "cuda"]) -> Buckets:
     """Sizes for this shape: a bucket is never larger than the model, but for its alignment."""
     most = min(CPU_BUCKET if device == "cpu" else CUDA_BUCKET, shape.parameters)
     layer = min(shape.layer_parameters, most)
-    # On a CPU a bucket is a layer, in which every process has its part to add (`biodist.training.zero_on_node`).
+    # On a CPU a bucket is a layer, in which every process has its part to add (`biodist.training.zero_exchange`).
     reduce = layer if device == "cpu" else most
     return Buckets(
         reduce=_aligned(reduce),

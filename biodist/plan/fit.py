@@ -76,7 +76,7 @@ class Ground:
         # Where samples have several windows, a step may have more of them than its share.
         once = passes == 1 and self.train.windows == self.train.samples
         background = self.recipe.checkpoint.asynchronous
-        site = Site(where.device, where.world_size, passes, once, background, where.shares_memory)
+        site = Site(where.device, where.world_size, passes, once, background, where.nodes)
         activations = activations_of(self.shape, micro, self.precision, where.device)
         return memory_plan(self.shape, setting, site, self.precision, self.buckets, activations)
 

@@ -6,9 +6,9 @@ With P parameters and N processes, all weights and moments fp32:
 strategy  weights  gradients  optimizer  buffers
 ========  =======  =========  =========  ==========================================================================
 ddp       4 P      4 P        8 P        4 P of buckets when N > 1
-zero1     4 P      4 P        12 P/N     the bucket and, between machines, the copy that is sent; or, if that is more,
-                                         the own part of the gradients once more, for the update
-zero2     4 P      4 P/N      12 P/N     the same; on the CPUs of one machine without that second part
+zero1     4 P      4 P        12 P/N     the bucket and, on GPUs, the copy that is sent; or, if that is more, the own
+                                         part of the gradients once more, for the update
+zero2     4 P      4 P/N      12 P/N     the same; on CPUs without that second part
 zero3     4 P/N    4 P/N      12 P/N     the bucket, two layers' weights, the largest weight while it is reduced
 ========  =======  =========  =========  ==========================================================================
 
@@ -18,7 +18,7 @@ come to the buffers, but under ZeRO-3, which frees them.
 Not all of it is there at one time. A step of one micro-batch begins without gradients, which come as activations go;
 with several micro-batches they stay from the first one on. ZeRO-3 keeps its part of the gradients between steps. What
 gradients are reduced in fills up during the backward pass, at its end with those of the largest weight, the
-embeddings: under ZeRO-3 that one is gathered, has a gradient, and the copy that is sent (and gloo's own) beside it.
+embeddings: under ZeRO-3 that one is gathered, has a gradient, and the copy that is sent beside it.
 A bucket that is full before that is sent while most activations are still there.
 
 ``offload: cpu`` under ZeRO-2 and ZeRO-3 puts the optimizer's 12 P/N and the gradients' part into the node's memory. On
@@ -57,7 +57,19 @@ class Site:
     passes: int  # micro-batches that a process computes in one step
     once: bool  # whether every step is sure to be a single one
     background: bool = False  # whether checkpoints are copied, and the copy is written while training goes on
-    shares: bool = False  # whether ZeRO's processes share a machine's memory (`biodist.training.node_memory`)
+    nodes: int = 1
+
+    @property
+    def exchanges(self) -> bool:
+        """Whether ZeRO sums and gathers through `biodist.training.exchange`."""
+        return self.device == "cpu" and self.world_size > 1
+
+    @property
+    def slots(self) -> int:
+        """Bytes of what a process shows the others, and of what it receives between machines."""
+        if not self.exchanges:
+            return 0
+        return FP32 * SLOT * (2 if self.nodes == 1 else 1 + self.world_size)
 
 
 @dataclass(frozen=True)
@@ -124,23 +136,22 @@ def _zero2(shape: ModelShape, site: Site, buckets: Buckets, offload: bool) -> _S
     part = _part(shape, site)
     bucket, sent = _bucket(shape, site, buckets), _sent(shape, site, buckets)
     # Summed where they are owned they lie in one piece; else they are put into one for the update.
-    reducing = bucket + sent if site.shares and not offload else max(bucket + sent, part)
+    reducing = bucket + sent if site.exchanges and not offload else max(bucket + sent, part)
     late = (part if site.once else 0) + reducing - bucket + _untouched(bucket, site)
     layers = FP32 * (shape.layers - 1) * shape.layer_parameters if site.once else 0
     reduced = min(bucket, layers) + max(0, layers - bucket) // site.world_size
-    first = _untouched(bucket, site) + (0 if site.shares else bucket)
+    first = _untouched(bucket, site) + (0 if site.exchanges else bucket)
     return _State(FP32 * shape.parameters, part, 3 * part, reducing, late, reduced, first)
 
 
 def _zero3(shape: ModelShape, site: Site, buckets: Buckets, offload: bool) -> _State:
     part, largest = _part(shape, site), FP32 * shape.largest_parameters
     bucket = _bucket(shape, site, buckets)
-    # The copy that is sent, and gloo's own; what can be cut evenly is shown to the others as it is.
-    sent = 2 if site.device == "cpu" and not site.shares else 1
-    even = site.shares and shape.largest_parameters % site.world_size == 0
-    late = (2 + (0 if even else sent)) * largest  # gathered, its gradient
+    # The copy that is sent; what can be cut evenly is shown to the others as it is.
+    even = site.exchanges and shape.largest_parameters % site.world_size == 0
+    late = (2 if even else 3) * largest  # gathered, its gradient
     kept = bucket + FP32 * buckets.live
-    return _State(part, part, 3 * part, kept + late, late, reduced=0, first=sent * bucket)
+    return _State(part, part, 3 * part, kept + late, late, reduced=0, first=bucket)
 
 
 def _part(shape: ModelShape, site: Site) -> int:
@@ -165,7 +176,7 @@ def _sent(shape: ModelShape, site: Site, buckets: Buckets) -> int:
     gradient twice."""
     if shape.largest_parameters > buckets.reduce:
         return 2 * FP32 * shape.largest_parameters
-    if site.shares:
+    if site.exchanges:
         return 0
     return FP32 * min(buckets.reduce, max(shape.largest_parameters, shape.layers * shape.layer_parameters))
 
@@ -194,12 +205,12 @@ def _offloaded(shape: ModelShape, setting: Setting, site: Site) -> _Moved:
 
 
 def _runtime(strategy: Strategy, site: Site) -> int:
-    """What libraries keep once they have run, the slots that processes share; of a GPU it is in the node's memory."""
+    """What libraries keep once they have run, what they show each other; of a GPU it is in the node's memory."""
     if site.device == "cuda":
         return 0
     if strategy == "ddp":
         return RUNTIME
-    return RUNTIME + DEEPSPEED + (2 * FP32 * SLOT if site.shares else 0)
+    return RUNTIME + DEEPSPEED + site.slots
 
 
 def communication(shape: ModelShape, setting: Setting, site: Site) -> int:

@@ -61,11 +61,6 @@ class MachinePlan(Section):
     network_interface: str | None = None  # between nodes; None: as gloo and NCCL find it
     host_gb_per_process: float | None = None  # on GPUs: its part of the node's own memory, for what is offloaded
 
-    @property
-    def shares_memory(self) -> bool:
-        """Whether all processes are on the CPUs of one machine, where ZeRO sums and gathers in memory they share."""
-        return self.device == "cpu" and self.nodes == 1 and self.world_size > 1
-
 
 class BatchPlan(Section):
     """Steps and sizes. Steps count from 1."""

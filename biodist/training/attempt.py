@@ -39,10 +39,6 @@ from biodist.training.stopping import StopAgreed, StopFlag
 from biodist.training.watchdog import Watchdog
 
 TEST = "test"
-NOT_SHARED = (
-    "the processes cannot share memory (they do not see each other, or there is none to have): gloo sums and gathers, "
-    "which is slower and takes more memory than planned"
-)
 
 
 @dataclass(frozen=True)
@@ -247,8 +243,6 @@ def run_attempt(placement: Placement, plan: Plan, control: Control, stop: StopFl
         watchdog.beat("starting " + plan.strategy)
         recorder.phase("starting " + plan.strategy)
         engine = Engine(model, plan, placement, control)
-        if engine.memory is None and plan.zero_stage and plan.machine.shares_memory:
-            recorder.phase("starting " + plan.strategy, notice=NOT_SHARED)
         saver = Saver(folder, engine, control, placement, recorder)
         fence = placement.fence
         attempt = Attempt(folder, plan, task, engine, collator, stores, control, recorder, saver, stop, watchdog, fence)

@@ -19,7 +19,7 @@ from biodist.training.batch import Batch, forward_kwargs
 from biodist.training.group import Control
 from biodist.training.loss_scale import DynamicLossScale
 from biodist.training.placement import Placement
-from biodist.training.zero_on_node import shared_memory, sum_at_owners
+from biodist.training.zero_exchange import sum_at_owners, zero_exchange
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -64,15 +64,15 @@ class Engine:
         self.model = model  # parameters under their Hugging Face names
         self.parameters = dict(model.named_parameters())
         self.loss_scale = DynamicLossScale() if plan.precision == "fp16" else None
-        self.memory = shared_memory(plan, control)
+        exchange = zero_exchange(plan, control)
         self.accelerator = _accelerator(plan)
         self.scorer = Scorer(model, plan)
-        adam = _adam(model, plan, shared=self.memory is not None)
+        adam = _adam(model, plan, dealt=exchange is not None)
         self.wrapped, self.optimizer = self.accelerator.prepare(self.scorer, adam)
         if self.loss_scale and plan.zero_stage:
             self.zero_optimizer.torch_autocast_gradscaler = None  # ours does its work
-        if self.memory is not None and plan.zero_stage < 3:
-            sum_at_owners(self.zero_optimizer, self.memory, plan.recipe.distributed.offload == "cpu")
+        if exchange is not None and plan.zero_stage < 3:
+            sum_at_owners(self.zero_optimizer, exchange, plan.recipe.distributed.offload == "cpu")
         self._update = Update(0.0, skipped=False)
         _compare(self, plan, placement)
 
@@ -145,11 +145,11 @@ class Engine:
             group["lr"] = learning_rate
 
 
-def _adam(model: nn.Module, plan: Plan, shared: bool) -> torch.optim.Optimizer:
+def _adam(model: nn.Module, plan: Plan, dealt: bool) -> torch.optim.Optimizer:
     """torch's AdamW; DeepSpeed's where the optimizer's state and its work lie on the CPU."""
     train = plan.recipe.train
     groups = _weight_decay_groups(model, train.weight_decay)
-    if shared and plan.zero_stage == 2:
+    if dealt and plan.zero_stage == 2:
         groups = [group | {"params": _dealt(group["params"], plan.machine.world_size)} for group in groups]
     if plan.recipe.distributed.offload == "cpu":
         from deepspeed.ops.adam import DeepSpeedCPUAdam

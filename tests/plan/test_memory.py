@@ -71,10 +71,9 @@ def test_the_embeddings_gradient_is_whole_before_it_is_added() -> None:
     assert of("ddp", TWICE).total - of("ddp", ALONE).total == largest
     three, twice = of("zero3", Site("cpu", 2, 1, True)), of("zero3", Site("cpu", 2, 2, False))
     assert three.total == twice.total  # its part of the gradients is always there
-    assert three.late == 4 * largest  # gathered, gradient, the copy that is sent, gloo's own
-    assert of("zero3", Site("cpu", 2, 1, True, shares=True)).late == 2 * largest  # shown to the other as it is
+    assert three.late == 2 * largest  # gathered, gradient: shown to the other process as it is
     assert SHAPE.largest_parameters % 3
-    assert of("zero3", Site("cpu", 3, 1, True, shares=True)).late == 3 * largest  # cut unevenly: a copy with padding
+    assert of("zero3", Site("cpu", 3, 1, True)).late == 3 * largest  # cut unevenly: a copy with padding
 
 
 def test_a_bucket_is_there_once_it_is_written_to() -> None:
@@ -85,13 +84,15 @@ def test_a_bucket_is_there_once_it_is_written_to() -> None:
     assert cuda.late == part + max(largest, SHAPE.layers * SHAPE.layer_parameters * 4)
 
 
-def test_shared_memory_costs_two_slots_and_saves_the_second_piece() -> None:
-    shared, apart = (of("zero2", Site("cpu", 2, 1, True, shares=shares)) for shares in (True, False))
-    assert shared.buffers - apart.buffers == 2 * 4 * SLOT
-    many = [of("zero2", Site("cpu", 100, 1, True, shares=shares)).buffers for shares in (True, False)]
-    assert many[0] - many[1] == 2 * 4 * SLOT  # of a process, however many there are
-    one = [of("zero1", Site("cpu", 1, 1, True, shares=False)), of("zero1", Site("cpu", 1, 1, True))]
-    assert one[0] == one[1]
+def test_what_processes_show_each_other() -> None:
+    """Two slots of shared memory a process, however many there are; between machines what all others send as well."""
+    alone, two, many, apart = (
+        of("zero1", Site("cpu", processes, 1, True, nodes=nodes))
+        for processes, nodes in ((1, 1), (2, 1), (4, 1), (4, 2))
+    )
+    slot = 4 * SLOT
+    assert many.buffers == two.buffers and apart.buffers - many.buffers == 3 * slot
+    assert alone.buffers < two.buffers
 
 
 def test_low_precision_copies_of_the_layers() -> None:

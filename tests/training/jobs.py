@@ -35,14 +35,14 @@ from biodist.run.durable import write_json
 from biodist.run.folder import AttemptFolder, RunFolder
 from biodist.run.tether import tether
 from biodist.tasks.choice import task_of
-from biodist.training import node_memory
+from biodist.training import exchange
 from biodist.training.batch import Batch
 from biodist.training.collator import Collator
 from biodist.training.encoder import build_model, collator_of, export_config
 from biodist.training.engine import Engine
+from biodist.training.exchange import Wire
 from biodist.training.extensions import build, needed
 from biodist.training.group import Control, process_group
-from biodist.training.node_memory import NodeMemory
 from biodist.training.placement import Placement
 from biodist.training.recorder import Recorder
 from biodist.training.steps import training_steps
@@ -67,7 +67,7 @@ class Job:
     frozen: tuple[str, ...] = ()  # parameters that are not trained; a first life gives them values of its own
     counts: bool = False  # the model counts its forward passes in a persistent buffer
     scale: float | None = None  # fp16's first loss scale
-    least: int | None = None  # elements from which ZeRO's ranks share memory; how often they summed in it is asked
+    least: int | None = None  # elements from which ZeRO's ranks exchange; how often they summed is asked
     logits: str | None = None  # file for the logits of the first windows after the last step, with model/ beside it
 
 
@@ -158,15 +158,15 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
     collator = collator_of(job.plan, model)
     store = SampleStore.open(job.plan.data, "train")
     recorder = None
-    sum_each = NodeMemory.sum_each
+    sum_each = Wire.sum_each
 
-    def counted(memory: NodeMemory, pieces: Sequence[tuple[int, torch.Tensor]]) -> None:
+    def counted(wire: Wire, pieces: Sequence[tuple[int, torch.Tensor]]) -> None:
         said.shared += 1
-        sum_each(memory, pieces)
+        sum_each(wire, pieces)
 
     try:
         if job.least:
-            node_memory.LEAST, NodeMemory.sum_each = job.least, counted  # type: ignore[method-assign]
+            exchange.LEAST, Wire.sum_each = job.least, counted  # type: ignore[method-assign]
         engine = Engine(model, job.plan, placement, control)
         state = training_state(
             job.plan.strategy,
@@ -216,7 +216,7 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
     except BiodistError as error:
         said.error = str(error)
     finally:
-        NodeMemory.sum_each = sum_each  # type: ignore[method-assign]
+        Wire.sum_each = sum_each  # type: ignore[method-assign]
         if recorder:
             recorder.close()
     return said

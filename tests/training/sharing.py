@@ -1,12 +1,14 @@
-"""The program that one rank of `test_node_memory.py` runs: collectives in shared memory beside those of gloo.
+"""The program that one rank of `test_exchange.py` runs: collectives in shared memory beside those of gloo.
 
 ``python sharing.py FOLDER RANK WORLD_SIZE PARENT`` reads FOLDER/argument.json: a plan, the size of a slot, and what is
 wrong on purpose: ``apart``, a rank that cannot see the memory; ``early``, ranks that do not wait for a late one;
-``gone``, one that is killed; ``sizes``, ranks that come with different ones. Leaves FOLDER/result-RANK.json.
+``gone``, one that is killed; ``sizes``, ranks that come with different ones;
+``wire``: nothing, but they are told that they are on several machines. Leaves FOLDER/result-RANK.json.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -27,9 +29,9 @@ from biodist.errors import BiodistError
 from biodist.plan.plan import Plan
 from biodist.run.durable import write_json
 from biodist.run.tether import tether
-from biodist.training import node_memory
+from biodist.training import exchange
+from biodist.training.exchange import NodeMemory, Wire, open_exchange
 from biodist.training.group import Control, process_group
-from biodist.training.node_memory import NodeMemory
 from biodist.training.placement import Placement
 from biodist.training.worker import end
 
@@ -41,7 +43,7 @@ def main() -> None:
     tether(parent)
     torch.set_num_threads(1)
     given = json.loads((folder / "argument.json").read_text())
-    node_memory.SLOT = given["slot"]
+    exchange.SLOT = given["slot"]
     placement = Placement(folder, rank, rank, world_size, f"file://{folder}/rendezvous", "", parent)
     with process_group(Plan.model_validate(given["plan"]), placement) as control:
         write_json(folder / f"result-{rank}.json", live(control, given["wrong"]))
@@ -50,10 +52,8 @@ def main() -> None:
 
 def live(control: Control, wrong: str) -> Any:
     apart = wrong == "apart" and control.rank == 1
-    with patch.object(node_memory, "_find", lambda *_: None) if apart else patch.object(node_memory, "LEAST", 1):
-        memory = NodeMemory.open(control)
-    if memory is None:
-        return {"memory": None, "files": memory_files()}
+    with patch.object(exchange, "_find", lambda *_: None) if apart else patch.object(exchange, "LEAST", 1):
+        memory = open_exchange(control, one_machine=wrong != "wire")
     if wrong == "gone" and control.rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if wrong in ("gone", "sizes"):
@@ -64,7 +64,12 @@ def live(control: Control, wrong: str) -> Any:
             memory._turned = partial(_late, memory._turned)  # type: ignore[method-assign]
     torch.manual_seed(control.rank)
     same = {f"{name} {size}": check(memory, control, size) for name, check in CHECKS.items() for size in SIZES}
-    return {"memory": memory.takes(torch.zeros(2**20)), "same": same, "files": memory_files()}
+    return {
+        "shared": isinstance(memory, NodeMemory),
+        "same": same,
+        "files": memory_files(),
+        "bits": bits(memory, control),
+    }
 
 
 class Hasty(Control):
@@ -88,7 +93,17 @@ def memory_files() -> list[str]:
     return [name for name in held if "memfd:biodist" in name]
 
 
-def refused(memory: NodeMemory, elements: int) -> Any:
+def bits(memory: Wire, control: Control) -> list[str]:
+    """Digests of every sum, of the same tensors whatever carries them."""
+    torch.manual_seed(100 + control.rank)
+    whole, parts = torch.randn(12_345), torch.randn(control.world_size * 3000)
+    output = torch.empty(3000)
+    memory.sum(whole)
+    memory.scatter_sum(output, parts)
+    return [hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for tensor in (whole, output)]
+
+
+def refused(memory: Wire, elements: int) -> Any:
     began = time.monotonic()
     try:
         memory.sum(torch.ones(elements))
@@ -97,7 +112,7 @@ def refused(memory: NodeMemory, elements: int) -> Any:
     return {"error": None}
 
 
-def check_sum(memory: NodeMemory, control: Control, size: int) -> bool:
+def check_sum(memory: Wire, control: Control, size: int) -> bool:
     own = torch.randn(size)
     every = everybody(own, control)
     memory.sum(own)
@@ -107,7 +122,7 @@ def check_sum(memory: NodeMemory, control: Control, size: int) -> bool:
     return torch.equal(own, expected)
 
 
-def check_sum_each(memory: NodeMemory, control: Control, size: int) -> bool:
+def check_sum_each(memory: Wire, control: Control, size: int) -> bool:
     """Pieces of unequal sizes for every rank, in turns, some for none but the last."""
     owners = [number % control.world_size for number in range(5)] + [control.world_size - 1]
     pieces = [torch.randn(max(1, size // (1 + number))) for number in range(len(owners))]
@@ -125,7 +140,7 @@ def check_sum_each(memory: NodeMemory, control: Control, size: int) -> bool:
     return True
 
 
-def check_scatter_sum(memory: NodeMemory, control: Control, size: int) -> bool:
+def check_scatter_sum(memory: Wire, control: Control, size: int) -> bool:
     parts = torch.randn(control.world_size * size)
     expected = sum(other.view(control.world_size, -1)[control.rank] for other in everybody(parts, control))
     apart, within = torch.empty(size), parts.clone()
@@ -136,7 +151,7 @@ def check_scatter_sum(memory: NodeMemory, control: Control, size: int) -> bool:
     return torch.allclose(apart, expected, atol=1e-6) and torch.equal(apart, place)
 
 
-def check_gather(memory: NodeMemory, control: Control, size: int) -> bool:
+def check_gather(memory: Wire, control: Control, size: int) -> bool:
     part = torch.randn(size)
     expected = torch.cat(everybody(part, control))
     apart, within = torch.empty(size * control.world_size), torch.zeros(size * control.world_size)
@@ -153,7 +168,7 @@ def everybody(own: Tensor, control: Control) -> list[Tensor]:
     return every
 
 
-CHECKS: dict[str, Callable[[NodeMemory, Control, int], bool]] = {
+CHECKS: dict[str, Callable[[Wire, Control, int], bool]] = {
     "sum": check_sum,
     "sum each": check_sum_each,
     "scatter sum": check_scatter_sum,

@@ -1,4 +1,4 @@
-"""DeepSpeed's collectives through memory that all ranks share. Imports DeepSpeed."""
+"""DeepSpeed's collectives through an exchange of ours. Imports DeepSpeed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deepspeed.comm.reduce_op import ReduceOp
 from deepspeed.comm.torch import TorchBackend
 from torch import Tensor
 
-from biodist.training.node_memory import NodeMemory
+from biodist.training.exchange import Wire
 
 
 class Done:
@@ -20,17 +20,17 @@ class Done:
         pass
 
 
-class NodeBackend(TorchBackend):  # type: ignore[misc]
+class ExchangeBackend(TorchBackend):  # type: ignore[misc]
     """As DeepSpeed's own, but for large fp32 tensors that all ranks sum or gather."""
 
-    def __init__(self, memory: NodeMemory, timeout: timedelta):
+    def __init__(self, exchange: Wire, timeout: timedelta):
         super().__init__("gloo", timeout, None)
-        self.memory = memory
+        self.exchange = exchange
 
     def all_reduce(self, tensor: Tensor, op: Any = ReduceOp.SUM, group: Any = None, async_op: bool = False) -> Any:
         if not self._takes(op, group, tensor):
             return super().all_reduce(tensor, op, group, async_op)
-        self.memory.sum(tensor)
+        self.exchange.sum(tensor)
         return Done()
 
     def reduce_scatter_tensor(
@@ -43,7 +43,7 @@ class NodeBackend(TorchBackend):  # type: ignore[misc]
     ) -> Any:
         if not self._takes(op, group, output_tensor, input_tensor):
             return super().reduce_scatter_tensor(output_tensor, input_tensor, op, group, async_op)
-        self.memory.scatter_sum(output_tensor, input_tensor)
+        self.exchange.scatter_sum(output_tensor, input_tensor)
         return Done()
 
     def all_gather_into_tensor(
@@ -51,9 +51,9 @@ class NodeBackend(TorchBackend):  # type: ignore[misc]
     ) -> Any:
         if not self._takes(ReduceOp.SUM, group, output_tensor, input_tensor):
             return super().all_gather_into_tensor(output_tensor, input_tensor, group, async_op)
-        self.memory.gather(output_tensor, input_tensor)
+        self.exchange.gather(output_tensor, input_tensor)
         return Done()
 
     def _takes(self, op: Any, group: Any, *tensors: Tensor) -> bool:
         everybody = group is None or dist.get_world_size(group) == dist.get_world_size()
-        return everybody and op in (ReduceOp.SUM, dist.ReduceOp.SUM) and self.memory.takes(*tensors)
+        return everybody and op in (ReduceOp.SUM, dist.ReduceOp.SUM) and self.exchange.takes(*tensors)

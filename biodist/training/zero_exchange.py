@@ -1,4 +1,4 @@
-"""ZeRO on the CPUs of one machine: what DeepSpeed sums and gathers goes through the ranks' shared memory.
+"""ZeRO on CPUs: what DeepSpeed sums and gathers goes through an exchange of ours.
 
 Private to DeepSpeed are ``cdb``, ``allreduce_and_scatter`` and what says whether an owned part is one piece: a test
 fails when a new version goes another way.
@@ -15,36 +15,35 @@ from torch import Tensor
 
 from biodist.errors import RunFailed
 from biodist.plan.plan import Plan
+from biodist.training.exchange import Wire, open_exchange
 from biodist.training.group import Control
-from biodist.training.node_memory import NodeMemory
 
 Bucket = Sequence[tuple[frozenset[int], Tensor, Tensor | None]]  # owner, its gradient, its place in the owned part
 
 
-def shared_memory(plan: Plan, control: Control) -> NodeMemory | None:
-    """What the ranks share from here on; None where they train on GPUs, several machines or without ZeRO, or cannot
-    share: gloo then does it all."""
-    if not plan.zero_stage or not plan.machine.shares_memory:
+def zero_exchange(plan: Plan, control: Control) -> Wire | None:
+    """What ZeRO sums and gathers through from here on; None without ZeRO, on GPUs, and for a process that is alone."""
+    machine = plan.machine
+    if not plan.zero_stage or machine.device != "cpu" or machine.world_size == 1:
         return None
-    memory = NodeMemory.open(control)
-    if memory is not None:
-        _use(memory, timedelta(seconds=plan.recipe.distributed.timeout_s))
-    return memory
+    exchange = open_exchange(control, machine.nodes == 1)
+    _use(exchange, timedelta(seconds=plan.recipe.distributed.timeout_s))
+    return exchange
 
 
-def _use(memory: NodeMemory, timeout: timedelta) -> None:
+def _use(exchange: Wire, timeout: timedelta) -> None:
     """DeepSpeed takes over the backend that is there when it starts (`deepspeed.comm.init_distributed`)."""
     import deepspeed.comm.comm as deepspeed_comm
 
-    from biodist.training.node_backend import NodeBackend
+    from biodist.training.zero_backend import ExchangeBackend
 
-    if isinstance(deepspeed_comm.cdb, NodeBackend):  # of an earlier engine of this process
-        deepspeed_comm.cdb.memory = memory
+    if isinstance(deepspeed_comm.cdb, ExchangeBackend):  # of an earlier engine of this process
+        deepspeed_comm.cdb.exchange = exchange
     else:
-        deepspeed_comm.cdb = NodeBackend(memory, timeout)
+        deepspeed_comm.cdb = ExchangeBackend(exchange, timeout)
 
 
-def sum_at_owners(zero: Any, memory: NodeMemory, offload: bool) -> None:
+def sum_at_owners(zero: Any, exchange: Wire, offload: bool) -> None:
     """Lets ZeRO-1 and ZeRO-2 send each gradient to the process that owns it, the owners of a bucket at one time.
 
     DeepSpeed sums whole buckets on every process, copies what is owned aside, then once more into one piece. Under
@@ -59,7 +58,7 @@ def sum_at_owners(zero: Any, memory: NodeMemory, offload: bool) -> None:
         raise RunFailed(f"this version of DeepSpeed has no {', '.join(missing)}: install one that pyproject.toml names")
 
     def allreduce_and_scatter(bucket: Bucket, *_: Any, **__: Any) -> None:
-        memory.sum_each([(owner, gradient) for owners, gradient, _ in bucket for owner in owners])
+        exchange.sum_each([(owner, gradient) for owners, gradient, _ in bucket for owner in owners])
         for owners, gradient, place in bucket:
             if own in owners:
                 zero._add_to_grad_partition_buffer(place, gradient)

@@ -1,4 +1,4 @@
-"""Sums and gathers in shared memory: those of gloo, between two and three real processes."""
+"""Sums and gathers of ZeRO on CPUs: those of gloo, between two and three real processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 from biodist.plan.plan import Plan
 from biodist.training.engine import _dealt
-from biodist.training.node_memory import NodeMemory
+from biodist.training.exchange import NodeMemory
 from biodist.training.worker import CONNECTION_WORDS
 
 SHARING = Path(__file__).with_name("sharing.py")
@@ -34,22 +34,23 @@ def share(plans: Callable[..., Plan], group: Callable[[], Any]) -> Callable[...,
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_every_collective_gives_what_gloo_gives(world_size: int, share: Callable[..., list[Any]]) -> None:
-    for said in share(world_size):
-        assert [name for name, same in said["same"].items() if not same] == []
-        assert len(said["same"]) == 24 and said["memory"] is True
-        assert len(said["files"]) == 1, "the mapping's own, without a name in any file system: it ends with the process"
+    """In shared memory, between machines, and where one rank cannot see the memory: the same bits."""
+    here, apart, wire = (share(world_size, wrong) for wrong in ("", "apart", "wire"))
+    for ranks in (here, apart, wire):
+        for said in ranks:
+            assert [name for name, same in said["same"].items() if not same] == []
+            assert len(said["same"]) == 24
+    assert [said["shared"] for said in here + apart + wire] == [True] * world_size + [False] * 2 * world_size
+    for here_said, apart_said, wire_said in zip(here, apart, wire, strict=True):
+        assert here_said["bits"] == apart_said["bits"] == wire_said["bits"]
+        assert len(here_said["files"]) == 1, "the mapping's own, without a name in any file system"
+        assert apart_said["files"] == [], "what was opened for nothing is closed"
 
 
 def test_ranks_that_do_not_wait_are_caught(share: Callable[..., list[Any]]) -> None:
     """The sabotage: without the barriers a rank reads what was in the slots before."""
     hasty = share(2, wrong="early")[0]
     assert not any(same for name, same in hasty["same"].items() if name.endswith("12345"))
-
-
-def test_ranks_that_cannot_share_say_so_together(share: Callable[..., list[Any]]) -> None:
-    said = share(3, wrong="apart")
-    assert [one["memory"] for one in said] == [None, None, None]
-    assert [one["files"] for one in said] == [[], [], []], "what was opened for nothing is closed"
 
 
 def test_a_rank_that_is_killed_is_noticed_by_the_other(plans: Callable[..., Plan], group: Callable[[], Any]) -> None:

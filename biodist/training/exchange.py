@@ -1,11 +1,11 @@
-"""Sums and gathers through memory that the ranks of one machine share, for tensors on the CPU.
+"""Sums and gathers of large tensors on the CPU, the same bits however the ranks are spread over machines.
 
-gloo sends them through the loopback interface, a copy into the kernel and one out of it on either side: with the shape
-of BERT-large that was a quarter of a step. Here a rank copies a chunk into its slot, all wait for each other, and each
+On one machine they go through memory that the ranks share: gloo sends them through the loopback interface, a copy into
+the kernel and one out of it on either side. A rank copies a chunk into its slot, all wait for each other, and each
 reads what it needs. They wait over gloo, so a rank that went away is noticed as before, and so is one that hangs.
+Between machines, and where ranks cannot see each other's processes, gloo carries the same chunks.
 
-Sums are made in the order of the ranks, or begin with the own one where one rank alone has them: the same bits each
-time.
+Sums are made in the order of the ranks, or begin with the own one where one rank alone has them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from biodist.errors import RunFailed
@@ -30,38 +31,15 @@ TOKEN_BYTES = 32
 NAME = "biodist"
 
 
-class NodeMemory:
-    """Two slots a rank: while the others still read a chunk in one, the next is written to the other.
+class Wire:
+    """Chunks over gloo.
 
     Every rank calls the same method with the same sizes in the same order, as with any collective.
     """
 
-    def __init__(self, memory: mmap.mmap, control: Control):
-        whole = torch.frombuffer(memory, dtype=torch.float32, count=2 * control.world_size * SLOT)
-        self._slots = whole.view(2, control.world_size, SLOT)
+    def __init__(self, control: Control):
         self._control = control
-        self._turn = 0
-
-    @classmethod
-    def open(cls, control: Control) -> NodeMemory | None:
-        """Of all ranks together; None where they do not share a machine's processes and memory, on every rank alike.
-
-        The memory has no name in any file system, so a rank that is killed leaves nothing behind: the others open it
-        among the files of rank 0's process.
-        """
-        size = TOKEN_BYTES + 2 * control.world_size * SLOT * torch.float32.itemsize
-        token = secrets.token_bytes(TOKEN_BYTES)
-        file, memory = _create(size, token) if control.rank == 0 else (None, None)
-        where, token = control.share((f"/proc/{os.getpid()}/fd/{file}", token))
-        if control.rank:
-            memory = _find(where, size, token)
-        try:
-            apart = control.any(memory is None)  # rank 0 keeps it open until all have looked
-        finally:
-            if file is not None:
-                os.close(file)
-        # A rank that stands still is the watchdog's to find, which shows the stacks: it must not be forestalled.
-        return None if apart or memory is None else cls(memory, control.twin(patience=3))
+        self._sent, self._received = torch.empty(SLOT), torch.empty(control.world_size, SLOT)
 
     def takes(self, *tensors: Tensor) -> bool:
         """Whether these are of the kind it is for."""
@@ -71,12 +49,10 @@ class NodeMemory:
         """Every rank's ``tensor`` becomes the sum of all, in the order of the ranks."""
         self._agree(tensor.numel())
         for chunk in torch.split(tensor.view(-1), SLOT):
-            slots = self._turned()
-            slots[self._control.rank, : chunk.numel()].copy_(chunk)
-            self._control.barrier()
-            torch.add(slots[0, : chunk.numel()], slots[1, : chunk.numel()], out=chunk)
-            for other in slots[2:]:
-                chunk.add_(other[: chunk.numel()])
+            first, second, *others = self._to_all(chunk)
+            torch.add(first, second, out=chunk)
+            for other in others:
+                chunk.add_(other)
 
     def sum_each(self, pieces: Sequence[tuple[int, Tensor]]) -> None:
         """Of each (rank, tensor) that rank's ``tensor`` becomes the sum of all; the others' stays as it is.
@@ -84,20 +60,13 @@ class NodeMemory:
         The ranks add at the same time, each its own pieces: fastest where every rank has as many.
         """
         self._agree(*(sum(piece.numel() for to, piece in pieces if to == rank) for rank in self._everybody))
-        own, everybody = self._control.rank, self._everybody
-        room = SLOT // self._control.world_size  # of what one rank shows to another
-        rounds = [_rounds([piece for to, piece in pieces if to == rank], room) for rank in everybody]
+        room = SLOT // len(self._everybody)  # of what one rank shows to another
+        rounds = [_rounds([piece for to, piece in pieces if to == rank], room) for rank in self._everybody]
         for shown in zip_longest(*rounds, fillvalue=()):
-            places = [row[: room * len(everybody)].view(-1, room) for row in self._turned()]  # by whom, for whom
-            for rank, chunks in enumerate(shown):
-                if rank != own:
-                    for chunk, place in _side_by_side(chunks, places[own][rank]):
-                        place.copy_(chunk)
-            self._control.barrier()
-            for rank in everybody:
-                if rank != own:
-                    for chunk, place in _side_by_side(shown[own], places[rank][own]):
-                        chunk.add_(place)
+            for rank, place in enumerate(self._to_each(shown, room)):
+                if rank != self._control.rank:
+                    for chunk, other in _side_by_side(shown[self._control.rank], place):
+                        chunk.add_(other)
 
     def scatter_sum(self, output: Tensor, parts: Tensor) -> None:
         """``parts`` are as many equal ones as there are ranks: each gets the sum of its own in ``output``."""
@@ -116,12 +85,9 @@ class NodeMemory:
             parts[own].copy_(part.view(-1))
         for begin in range(0, part.numel(), SLOT):
             here = parts[:, begin : begin + SLOT]
-            slots = self._turned()[:, : here.shape[1]]
-            slots[own].copy_(here[own])
-            self._control.barrier()
-            for rank, slot in enumerate(slots):
+            for rank, shown in enumerate(self._to_all(here[own])):
                 if rank != own:
-                    here[rank].copy_(slot)
+                    here[rank].copy_(shown)
 
     @property
     def _everybody(self) -> range:
@@ -141,11 +107,82 @@ class NodeMemory:
             said = "; ".join(f"rank {rank}: {one[1 : 1 + one[0]]}" for rank, one in enumerate(rows.tolist()))
             raise RunFailed(f"the ranks came to share tensors of different sizes: {said}")
 
+    def _to_all(self, chunk: Tensor) -> list[Tensor]:
+        """The chunk that each rank shows to all."""
+        places = [place[: chunk.numel()] for place in self._received]
+        dist.all_gather(places, chunk.contiguous(), group=self._control.group)
+        return places
+
+    def _to_each(self, shown: Sequence[Sequence[Tensor]], room: int) -> list[Tensor]:
+        """What each rank shows to this one; ``shown`` are the chunks for each rank."""
+        sent = self._sent[: room * len(self._everybody)].view(-1, room)
+        self._put(shown, list(sent))
+        received = self._received.view(-1)[: sent.numel()].view_as(sent)
+        dist.all_to_all_single(received, sent, group=self._control.group)
+        return list(received)
+
+    def _put(self, shown: Sequence[Sequence[Tensor]], places: Sequence[Tensor]) -> None:
+        """The chunks for each other rank in its place."""
+        for rank, (chunks, place) in enumerate(zip(shown, places, strict=True)):
+            if rank != self._control.rank:
+                for chunk, part in _side_by_side(chunks, place):
+                    part.copy_(chunk)
+
+
+class NodeMemory(Wire):
+    """Two slots a rank, in shared memory: while others still read a chunk in one, the next is written to the other."""
+
+    def __init__(self, memory: mmap.mmap, control: Control):
+        whole = torch.frombuffer(memory, dtype=torch.float32, count=2 * control.world_size * SLOT)
+        self._slots = whole.view(2, control.world_size, SLOT)
+        self._control = control
+        self._turn = 0
+
+    def _to_all(self, chunk: Tensor) -> list[Tensor]:
+        slots = self._turned()[:, : chunk.numel()]
+        slots[self._control.rank].copy_(chunk)
+        self._control.barrier()
+        return list(slots)
+
+    def _to_each(self, shown: Sequence[Sequence[Tensor]], room: int) -> list[Tensor]:
+        places = [row[: room * len(self._everybody)].view(-1, room) for row in self._turned()]  # by whom, for whom
+        self._put(shown, list(places[self._control.rank]))
+        self._control.barrier()
+        return [place[self._control.rank] for place in places]
+
     def _turned(self) -> Tensor:
         """The slots to write to now, (ranks, SLOT). What was read from them the time before last is no longer needed:
         all have come to the barrier between, after they had read it."""
         self._turn = 1 - self._turn
         return self._slots[self._turn]
+
+
+def open_exchange(control: Control, one_machine: bool) -> Wire:
+    """Of all ranks together: shared memory where all are on one machine and see each other's processes, else gloo.
+
+    The memory has no name in any file system, so a rank that is killed leaves nothing behind: the others open it among
+    the files of rank 0's process.
+    """
+    # A rank that stands still is the watchdog's to find, which shows the stacks: gloo must not forestall it.
+    own = control.twin(patience=3)
+    memory = _shared(control) if one_machine else None
+    return Wire(own) if memory is None else NodeMemory(memory, own)
+
+
+def _shared(control: Control) -> mmap.mmap | None:
+    """The same memory on every rank; None on every rank where one cannot have it."""
+    size = TOKEN_BYTES + 2 * control.world_size * SLOT * torch.float32.itemsize
+    token = secrets.token_bytes(TOKEN_BYTES)
+    file, memory = _create(size, token) if control.rank == 0 else (None, None)
+    where, token = control.share((f"/proc/{os.getpid()}/fd/{file}", token))
+    if control.rank:
+        memory = _find(where, size, token)
+    try:
+        apart = control.any(memory is None)  # rank 0 keeps it open until all have looked
+    finally:
+        if file is not None:
+            os.close(file)
+    return None if apart else memory
 
 
 def _is_plain(tensor: Tensor) -> bool:
