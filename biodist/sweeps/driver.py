@@ -70,9 +70,9 @@ class Driver:
 
         Raises MachineCannot when another driver took over, or the ledger cannot be written; trials that run go on.
         """
-        self._note(DriverBegan(host=socket.gethostname(), pid=os.getpid()))
         try:
             with StopRequests() as requests:
+                self._note(DriverBegan(host=socket.gethostname(), pid=os.getpid()))
                 self._take_up()
                 while not self.search.done and not self._is_finished_early():
                     if asked := requests.take():

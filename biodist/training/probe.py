@@ -45,8 +45,9 @@ def probed(plan: Plan, model: nn.Module, store: SampleStore, collator: Collator,
     """
     if plan.batch.micro_batch_rule not in PROBED or not _has_room_for_whole_weights(plan):
         return plan
-    own = _probe(plan, Scorer(model, plan), store, collator)
-    found = [_allowed(plan, probe) for probe in control.gather(own)]
+    longest = _longest(plan, store)
+    own = _probe(plan, Scorer(model, plan), store, collator, longest)
+    found = [_allowed(plan, probe, store.lengths[longest]) for probe in control.gather(own)]
     smallest = min(found)
     if smallest >= plan.batch.micro_batch:
         return plan
@@ -65,18 +66,25 @@ def _has_room_for_whole_weights(plan: Plan) -> bool:
     return plan.memory.process + whole + plan.memory.activations <= plan.machine.memory_gb_per_process * 10**9
 
 
-def _allowed(plan: Plan, probe: Probe) -> int:
-    """Windows that fit, by one rank's measurement."""
+def _allowed(plan: Plan, probe: Probe, lengths: np.ndarray) -> int:
+    """Windows that fit, by one rank's measurement of windows of these lengths, the longest first.
+
+    Fewer windows are longer ones: what was measured is scaled by their tokens, not by their number.
+    """
     limit = SHARE * room(plan)
     if probe.bytes is None or probe.bytes <= limit:
         return probe.windows
-    return max(1, int(probe.windows * limit / probe.bytes))
+    tokens = np.cumsum(lengths[: probe.windows])
+    return max(1, int(np.searchsorted(tokens, tokens[-1] * limit / probe.bytes, side="right")))
 
 
-def _probe(plan: Plan, scorer: Scorer, store: SampleStore, collator: Collator) -> Probe:
-    # As the plan counts them: a step's windows are dealt out by length, at worst the longest that there are.
+def _longest(plan: Plan, store: SampleStore) -> np.ndarray:
+    """The windows of a probe, as the plan counts them: dealt out by length, at worst the longest that there are."""
     world_size = plan.machine.world_size
-    longest = np.argsort(-store.lengths, kind="stable")[: plan.batch.micro_batch * world_size : world_size]
+    return np.argsort(-store.lengths, kind="stable")[: plan.batch.micro_batch * world_size : world_size]
+
+
+def _probe(plan: Plan, scorer: Scorer, store: SampleStore, collator: Collator, longest: np.ndarray) -> Probe:
     training, home = scorer.model.training, next(scorer.parameters()).device
     device = torch.device("cuda", torch.cuda.current_device()) if plan.machine.device == "cuda" else home
     scorer.to(device).train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -235,9 +236,14 @@ def disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 def fill(folder: Path, leave: int) -> Path:
-    """A file that leaves so many bytes of the disk."""
-    filler = folder.parent / folder.name / "filler"
-    filler.write_bytes(b"\0" * (shutil.disk_usage(folder).free - leave))
+    """A file that leaves so many bytes of the disk, or fewer where the run writes meanwhile."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while (room := shutil.disk_usage(folder).free - leave) > 0:
+                file.write(bytes(room))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC, error
     return filler
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,18 @@ def sweep(desk: Any, root: str, *words: str) -> Any:
 
 
 def wait_for(tools: Any, started: Any, kind: str, count: int) -> None:
-    import time
-
     deadline = time.monotonic() + 120
     while len(of_kind(started.root, kind)) < count:
         assert started.process.poll() is None, started.process.communicate()
         assert time.monotonic() < deadline, f"{count} lines of {kind} never came"
+        time.sleep(0.02)
+
+
+def wait_for_attempts(started: Any, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(list((started.root / "trials").glob("*/attempts/*"))) < count:
+        assert started.process.poll() is None, started.process.communicate()
+        assert time.monotonic() < deadline, f"{count} trials never began"
         time.sleep(0.02)
 
 
@@ -89,6 +96,7 @@ def story(terminal: Any, tools: Any) -> Story:
     (terminal.folder / "sweep.yaml").write_text(SWEEP)
     first = sweep(terminal, "swept")
     wait_for(tools, first, "started", 2)
+    wait_for_attempts(first, 2)  # in the ledger and not yet let in, a trial ends with its driver
     first.process.kill()
     first.process.communicate(timeout=60)
 
@@ -98,6 +106,7 @@ def story(terminal: Any, tools: Any) -> Story:
     second.process.communicate(timeout=60)
 
     third = sweep(terminal, "swept")
+    wait_for(tools, third, "driver", 3)
     wait_for(tools, third, "ended", 1)
     third.process.send_signal(signal.SIGTERM)
     said = "".join(third.process.communicate(timeout=120))
