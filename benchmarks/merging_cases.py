@@ -121,7 +121,7 @@ class Ground:
 
     def _own(self, one: OneCorpus, split: str) -> dict[str, Any]:
         entry = {"path": str(self._file(one.name, SPLITS[split]).resolve()), "format": "iob2", "name": one.name}
-        return {**entry, "annotates": list(one.types.values()), "map": one.types}
+        return {**entry, "annotates": list(one.types.values()), "map": dict(one.types)}  # a copy: YAML would alias it
 
     def _case(
         self, campaign: str, scheme: str, seed: int, labels: Sequence[str], splits: dict[str, Any], of: str = ""
