@@ -1,15 +1,16 @@
 """ZeRO on CPUs: what DeepSpeed sums and gathers goes through an exchange of ours.
 
-Private to DeepSpeed are ``cdb``, ``allreduce_and_scatter`` and what says whether an owned part is one piece: a test
-fails when a new version goes another way.
+Private to DeepSpeed are ``cdb`` and what `sum_at_owners` puts in place of its own: a test fails when a new version goes
+another way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -19,6 +20,14 @@ from biodist.training.exchange import Wire, open_exchange
 from biodist.training.group import Control
 
 Bucket = Sequence[tuple[frozenset[int], Tensor, Tensor | None]]  # owner, its gradient, its place in the owned part
+_CACHED = 2**16  # elements
+_PRIVATE = (
+    "allreduce_and_scatter",
+    "gradient_average",
+    "get_grad_norm_direct",
+    "_use_compact_grad_partition_buffer",
+    "_add_to_grad_partition_buffer",
+)
 
 
 def zero_exchange(plan: Plan, control: Control) -> Wire | None:
@@ -47,22 +56,40 @@ def sum_at_owners(zero: Any, exchange: Wire, offload: bool) -> None:
     """Lets ZeRO-1 and ZeRO-2 send each gradient to the process that owns it, the owners of a bucket at one time.
 
     DeepSpeed sums whole buckets on every process, copies what is owned aside, then once more into one piece. Under
-    ZeRO-2 sums go into that piece at once: its own way where gradients have another precision than weights.
+    ZeRO-2 sums go into that piece at once: its own way where gradients have another precision than weights. Averages
+    are made of the sums, each by its owner, and the norm of what is owned without a copy of it in fp64.
 
     Raises:
         RunFailed: DeepSpeed has not what is replaced here.
     """
-    own = dist.get_rank()
-    private = ("allreduce_and_scatter", "_use_compact_grad_partition_buffer", "_add_to_grad_partition_buffer")
-    if missing := [name for name in private if not hasattr(zero, name)]:
+    own, world_size = dist.get_rank(), dist.get_world_size()
+    if missing := [name for name in _PRIVATE if not hasattr(zero, name)]:
         raise RunFailed(f"this version of DeepSpeed has no {', '.join(missing)}: install one that pyproject.toml names")
 
     def allreduce_and_scatter(bucket: Bucket, *_: Any, **__: Any) -> None:
         exchange.sum_each([(owner, gradient) for owners, gradient, _ in bucket for owner in owners])
         for owners, gradient, place in bucket:
             if own in owners:
-                zero._add_to_grad_partition_buffer(place, gradient)
+                zero._add_to_grad_partition_buffer(place, gradient.div_(world_size))
 
+    zero.gradient_average = False  # before the sum, of all gradients
     zero.allreduce_and_scatter = allreduce_and_scatter
+    zero.get_grad_norm_direct = _norm
     if zero.partition_gradients and not offload:
         zero._use_compact_grad_partition_buffer = lambda group: True
+
+
+def _norm(gradients: Iterable[Tensor], *_: Any) -> Tensor:
+    """Of all ranks' gradients together, each rank calling with its own; -1 where it is not finite, as DeepSpeed has it.
+
+    The squares are summed in fp64, in pieces that a core's cache holds.
+    """
+    total = torch.zeros((), dtype=torch.float64)
+    for gradient in gradients:
+        if not getattr(gradient, "_zero_padding", False):
+            for piece in torch.split(gradient.detach().view(-1), _CACHED):
+                exact = piece.double()
+                total += torch.dot(exact, exact)
+    dist.all_reduce(total)
+    norm = total.sqrt().float()
+    return norm if norm.isfinite() else torch.full_like(norm, -1.0)
