@@ -113,8 +113,11 @@ class Bench:
 
 
 def work_of_a_token(shape: ModelShape, mean_length: float) -> float:
-    """Floating-point operations of training on one token among ``mean_length`` of its sequence, on average."""
-    products = 2 * shape.layers * shape.layer_parameters
+    """Floating-point operations of training on one token among ``mean_length`` of its sequence, on average.
+
+    In the last layer of queries, keys and values alone: behind its attention only first tokens go on.
+    """
+    products = 2 * ((shape.layers - 1) * shape.layer_parameters + 3 * shape.hidden_size**2)
     attention = 4 * shape.layers * shape.hidden_size * mean_length
     return 3 * (products + attention)
 

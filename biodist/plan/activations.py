@@ -21,6 +21,9 @@ being gone. Embeddings keep the input of their norm, a mask and the first layer'
 
 A padded batch on a CPU goes through torch's own attention: 3 A Q, nothing more while its backward pass runs.
 
+Where a head reads each sequence's first token alone, the last layer of an unpadded row keeps queries, keys, values,
+weights and the casts of what they came from, and its backward pass is that of its attention.
+
 These numbers were counted from the allocator's own record of a training step, and agree with resident memory
 (`benchmarks/memory.py`). On a GPU attention is torch's own and keeps no weights, and masks take a byte an element:
 derived, not measured; `benchmarks/gpu.py` compares it with `max_memory_allocated`.
@@ -47,6 +50,7 @@ class Micro:
     padding: Padding = "none"
     dropout: bool = True  # of hidden states
     attention_dropout: bool = True
+    first_tokens: bool = False  # whether they alone leave the last layer
 
     @property
     def sequences(self) -> Sequence[int]:
@@ -63,23 +67,29 @@ class Activations:
     working: int  # more, in the layer whose backward pass runs
     embedded: int  # that the embeddings keep
     layers: int
+    last: int  # that the last layer keeps, and needs more
+    last_working: int
 
     def at_most(self, checkpointing: bool) -> int:
-        """At the beginning of the backward pass, in the last layer."""
-        kept = self.entry if checkpointing else self.layer
-        return (self.layers - 1) * kept + self.layer + self.working + self.embedded
+        """At the beginning of the backward pass: in the last layer, or the one before it."""
+        return max(self._during(done, checkpointing) for done in range(min(2, self.layers)))
 
     def after(self, done: int, checkpointing: bool) -> int:
         """When the backward pass of so many layers, counted from the last, is done, and the next one's runs."""
         if done >= self.layers:
             return self.embedded
-        kept = self.entry if checkpointing else self.layer
-        return self.at_most(checkpointing) - done * kept
+        return self._during(done, checkpointing) if done else self.at_most(checkpointing)
 
     @property
     def at_last(self) -> int:
         """Near the end of the backward pass, in the first layer."""
-        return self.layer + self.working + self.embedded
+        return self._during(self.layers - 1, checkpointing=False)
+
+    def _during(self, done: int, checkpointing: bool) -> int:
+        """In the backward pass of the layer before which so many are done."""
+        kept, before = self.entry if checkpointing else self.layer, self.layers - 1 - done
+        own = self.layer + self.working if done else self.last + self.last_working
+        return before * kept + own + self.embedded
 
 
 def activations_of(
@@ -96,12 +106,20 @@ def activations_of(
         rows += low  # torch's attention keeps its result in both
     masks = 2 * mask if micro.dropout else 0
     attention = _attention(shape, micro, device)
+    layer = int(tokens * hidden * (2 + casts + rows + low + masks) + 2 * wide + attention.kept)
+    working = int(max(wide, attention.working - 2 * wide + 3 * tokens * hidden))
+    last, last_working = layer, working
+    if micro.first_tokens:
+        last = int(tokens * hidden * (rows + (0 if precision == "fp32" else 3 * low)) + attention.kept)
+        last_working = attention.working + 3 * tokens * hidden
     return Activations(
-        layer=int(tokens * hidden * (2 + casts + rows + low + masks) + 2 * wide + attention.kept),
+        layer=layer,
         entry=tokens * hidden,
-        working=int(max(wide, attention.working - 2 * wide + 3 * tokens * hidden)),
+        working=working,
         embedded=int(tokens * hidden * (2 + (1 if device == "cpu" else mask) * micro.dropout)),
         layers=shape.layers,
+        last=last,
+        last_working=last_working,
     )
 
 

@@ -13,6 +13,7 @@ from biodist.plan.buckets import Buckets, buckets_of
 from biodist.plan.index import SplitIndex
 from biodist.plan.memory import Site, memory_plan
 from biodist.plan.plan import Choice, MachinePlan, MemoryPlan, MicroBatchRule, ModelShape, Precision, Setting
+from biodist.plan.shape import leaves_by_first_tokens
 
 FILL = {"cpu": 0.75, "cuda": 0.9}
 """How much of a process's memory a plan fills. The C library keeps a part of what was freed: with glibc 2.36 a process
@@ -71,6 +72,7 @@ class Ground:
             padding=self.recipe.train.padding,
             dropout=dropout,
             attention_dropout=dropout if own is None else own > 0.0,
+            first_tokens=leaves_by_first_tokens(self.shape, self.recipe.task, self.recipe.train.padding),
         )
         passes = math.ceil(self.share / micro_batch)
         # Where samples have several windows, a step may have more of them than its share.

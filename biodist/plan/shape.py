@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from biodist.config.recipe import ScratchSize, TaskName
 from biodist.errors import Problem, UserError
-from biodist.plan.plan import ModelShape
+from biodist.plan.plan import ModelShape, Padding
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class _Names:
     types: bool = True  # has token type embeddings
     positions_reserved: bool = False  # positions start past the padding's own, as in RoBERTa
     embedding: str | None = None  # embeddings of a width of their own, projected to hidden
+    narrows: bool = True  # what lies behind a layer's attention can be left to some tokens alone
 
 
 _BERT = _Names()
@@ -34,7 +35,9 @@ FAMILIES: Mapping[str, _Names] = {
     "xlm-roberta": _ROBERTA,
     "camembert": _ROBERTA,
     "electra": _Names(embedding="embedding_size"),
-    "distilbert": _Names(hidden="dim", layers="n_layers", heads="n_heads", intermediate="hidden_dim", types=False),
+    "distilbert": _Names(
+        hidden="dim", layers="n_layers", heads="n_heads", intermediate="hidden_dim", types=False, narrows=False
+    ),
 }
 # What transformers takes where config.json is silent. Sizes that matter more must be there.
 DEFAULTS: Mapping[str, int] = {"max_position_embeddings": 512, "type_vocab_size": 2, "embedding_size": 128}
@@ -49,6 +52,11 @@ linear one."""
 def head_of(task: TaskName) -> Head:
     """The head that a task trains."""
     return "sequence" if task in ("nli", "classification") else "token"
+
+
+def leaves_by_first_tokens(shape: ModelShape, task: TaskName, padding: Padding) -> bool:
+    """Whether each sequence's first token alone leaves the last layer (`biodist.training.first_tokens`)."""
+    return padding == "none" and head_of(task) == "sequence" and FAMILIES[shape.family].narrows
 
 
 @dataclass(frozen=True)

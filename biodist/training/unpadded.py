@@ -24,6 +24,7 @@ from biodist.tasks.protocol import IGNORED
 from biodist.training.batch import collate, forward_kwargs
 from biodist.training.block_attention import block_attention
 from biodist.training.dropout import use_bit_dropout
+from biodist.training.first_tokens import keep_first_tokens
 from biodist.training.layout import RowLayout
 
 NAME = "biodist_rows"
@@ -74,8 +75,8 @@ def use_unpadded(model: PreTrainedModel) -> None:
     model.set_attn_implementation(NAME)
     use_bit_dropout(model)
     stack = layer_stack(model) if says_sequences(model) else None
-    if stack is not None and _first_tokens not in stack._forward_hooks.values():
-        stack.register_forward_hook(_first_tokens, with_kwargs=True)
+    if stack is not None:
+        keep_first_tokens(stack)
 
 
 def supports_unpadded(model: PreTrainedModel) -> bool:
@@ -113,16 +114,6 @@ def has_token_types(model: PreTrainedModel) -> bool:
     """Whether the model tells the two texts of a pair apart by the types of their tokens."""
     types = getattr(model.config, "type_vocab_size", 0) or 0
     return types > 1 and "token_type_ids" in inspect.signature(model.forward).parameters
-
-
-def _first_tokens(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
-    """Of a row's hidden states (1, tokens, hidden) each sequence's first, (sequences, 1, hidden): the family's own
-    pooler and head, which read ``[:, 0]``, then work as on a padded batch. Padded batches pass as they are."""
-    layout: RowLayout | None = kwargs.get("row_layout")
-    if layout is None:
-        return output
-    output.last_hidden_state = output.last_hidden_state[0].index_select(0, layout.boundaries[:-1])[:, None]
-    return output
 
 
 def position_offset(model: nn.Module) -> int:

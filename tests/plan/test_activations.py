@@ -29,6 +29,21 @@ def test_one_token_by_hand() -> None:
     assert fp32.at_last == fp32.layer + fp32.working + fp32.embedded
 
 
+def test_where_first_tokens_alone_leave_the_last_layer() -> None:
+    """It keeps its rows and weights; where there is more to it, the layer before it makes the fullest moment."""
+    whole, narrow = (activations_of(SHAPE, Micro((1,), first_tokens=only), "fp32", "cpu") for only in (False, True))
+    assert (whole.last, whole.last_working) == (whole.layer, whole.working)
+    assert (narrow.layer, narrow.working, narrow.entry) == (whole.layer, whole.working, whole.entry)
+    assert narrow.last == 4 * 3 * 128 + 2 * 4 * 4
+    assert narrow.last_working == 4 * (2 * 4 + 3 * 128)
+    assert narrow.at_most(checkpointing=False) == narrow.layer + narrow.last + narrow.last_working + narrow.embedded
+    assert narrow.at_last == narrow.after(1, checkpointing=False) == narrow.layer + narrow.working + narrow.embedded
+    wide = replace(narrow, working=10**6)
+    assert wide.at_most(checkpointing=False) == wide.at_last == wide.layer + 10**6 + wide.embedded
+    low = activations_of(SHAPE, Micro((1,), first_tokens=True), "bf16", "cpu")
+    assert low.last == 4 * 3 * 128 + 2 * 3 * 128 + 2 * 4 * 4
+
+
 def test_without_dropout_there_are_no_masks() -> None:
     with_masks = activations_of(SHAPE, Micro((10,)), "fp32", "cpu")
     without = activations_of(SHAPE, Micro((10,), dropout=False, attention_dropout=False), "fp32", "cpu")

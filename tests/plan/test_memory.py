@@ -13,7 +13,7 @@ from biodist.plan.shape import scratch_shape
 
 SHAPE = scratch_shape(ScratchSize(), vocab_size=4000, labels=9)
 P = SHAPE.parameters
-SMALL = Activations(layer=3, entry=1, working=2, embedded=5, layers=2)
+SMALL = Activations(layer=3, entry=1, working=2, embedded=5, layers=2, last=3, last_working=2)
 ALONE, TWICE = Site("cpu", 1, passes=1, once=True), Site("cpu", 1, passes=2, once=False)
 
 
@@ -50,7 +50,7 @@ def test_each_stage_cuts_one_part_more(processes: int) -> None:
 
 def test_gradients_come_as_activations_go() -> None:
     """In a step of one micro-batch the fullest moment has the activations or the gradients, in several it has both."""
-    large = Activations(layer=10 * P, entry=P, working=P, embedded=P, layers=2)
+    large = Activations(10 * P, P, P, P, layers=2, last=10 * P, last_working=P)
     beside = 12 * P + RUNTIME + LIBRARIES["cpu"]
     assert of("ddp", ALONE, activations=large).total == beside + 22 * P
     assert of("ddp", ALONE, activations=SMALL).total == beside + 4 * P
@@ -59,7 +59,7 @@ def test_gradients_come_as_activations_go() -> None:
 
 def test_activations_computed_again_leave_one_layer_and_the_gradients() -> None:
     """Near the end of the backward pass: one layer whole, and the gradients of the layers that are done."""
-    large = Activations(layer=10 * P, entry=8, working=P, embedded=P, layers=2)
+    large = Activations(10 * P, 8, P, P, layers=2, last=10 * P, last_working=P)
     beside = 12 * P + RUNTIME + LIBRARIES["cpu"]
     plan = of("ddp", ALONE, activations=large, again=True)
     assert plan.activations == 12 * P + 8  # the last layer, and the first one's input

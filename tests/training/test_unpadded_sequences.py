@@ -27,6 +27,7 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
+from biodist.plan.shape import FAMILIES as SHAPES
 from biodist.tasks.protocol import IGNORED, SequenceTargets
 from biodist.tasks.sequences import ClassSetTask, ClassTask
 from biodist.training.batch import Batch, collate, forward_kwargs
@@ -93,6 +94,17 @@ def model_of(family: str) -> PreTrainedModel:
     for parameter in model.parameters():  # larger than at the start of training: attention that is far from even
         parameter.data.normal_(0, 0.25)
     return model.train()
+
+
+def sizes_behind_the_last_attention(model: PreTrainedModel, batch: Batch) -> list[int]:
+    """Tokens that the last layer's second norm takes."""
+    norms = [module for module in model.base_model.modules() if isinstance(module, nn.LayerNorm)]
+    seen: list[int] = []
+    hook = norms[-1].register_forward_hook(lambda module, args, output: seen.append(output.shape[:2].numel()))
+    with torch.no_grad():
+        model(**forward_kwargs(batch))
+    hook.remove()
+    return seen
 
 
 def targets_of(count: int, sets: bool) -> SequenceTargets:
@@ -222,10 +234,21 @@ def test_a_family_without_a_known_stack_is_refused() -> None:
         use_unpadded(model)
 
 
-def test_activation_checkpointing_recomputes_the_same() -> None:
-    model, task = model_of("bert"), ClassTask("nli", CLASSES, "mean")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_activation_checkpointing_recomputes_the_same(family: str) -> None:
+    model, task = model_of(family), ClassTask("nli", CLASSES, "mean")
     use_unpadded(model)
     batch = batch_of(model, LENGTHS["ragged"], "none")
     plain = loss_and_gradients(model, batch, task)
     use_activation_checkpointing(model)
     assert_same(loss_and_gradients(model, batch, task), plain, 1e-7)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_first_tokens_alone_leave_the_last_attention_where_the_plan_counts_on_it(family: str) -> None:
+    model, lengths = model_of(family), LENGTHS["ragged"]
+    use_unpadded(model)
+    use_unpadded(model)  # once is enough
+    tokens = len(lengths) if SHAPES[family].narrows else sum(lengths)
+    assert sizes_behind_the_last_attention(model, batch_of(model, lengths, "none")) == [tokens]
+    assert sizes_behind_the_last_attention(model, batch_of(model, lengths, "batch")) == [len(lengths) * max(lengths)]
