@@ -1,6 +1,7 @@
 """The memory plan against what processes take: growth of peak resident memory since just before the model is built.
 
-usage: memory.py --out FILE.jsonl [--markdown FILE.md] [--models NAME …] [--lengths N …] [--also] [--malloc default]
+usage: memory.py --out FILE.jsonl [--markdown FILE.md] [--models NAME …] [--lengths N …] [--also] [--task nli]
+       [--malloc default]
 
 Each case trains two steps in fresh processes with what the worker uses: its model, engine, arrangement and update. The
 first makes Adam's moments, the second has all there is. Models are of random weights in real shapes; windows have one
@@ -12,6 +13,7 @@ is done; the same command goes on. CPU only: on GPUs `gpu.py` compares `max_memo
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -31,7 +33,7 @@ from biodist.errors import BiodistError
 from biodist.plan.decide import decide, place
 from biodist.plan.machine import Machine
 from biodist.plan.plan import ModelPlan, Plan
-from biodist.plan.shape import scratch_shape
+from biodist.plan.shape import head_of, scratch_shape
 from biodist.run.durable import JsonLines
 from biodist.run.provenance import Commit
 
@@ -40,9 +42,11 @@ VOCABULARY = 30522  # word pieces, of BERT uncased
 STEPS = 2
 GLOBAL_BATCH = 32
 TOKENS = 2048  # of a micro-batch
-SPECIAL = 2  # tokens around a window
+SPECIAL = {"ner": 2, "nli": 3}  # tokens around a window
+LABELS = {"ner": ["Disease"], "nli": ["entailment", "neutral", "contradiction"]}
 LIMIT_S = 1800
 EXACT = {"MALLOC_MMAP_THRESHOLD_": str(2**16)}
+FORMAT = {"ner": "iob2", "nli": "jsonl"}
 WORDS = "abcdefghijklmnopqrstuvwxyz"  # one letter is one piece in any vocabulary
 
 
@@ -71,22 +75,35 @@ def more(models: Sequence[ModelName], lengths: Sequence[int]) -> Iterator[Case]:
 
 def plan_of(case: Case, folder: Path, machine: Machine) -> Plan:
     """The case's plan; its corpus and index are written to ``folder``."""
-    corpus = folder / f"{case.shortest}-{case.longest}.tsv"
+    corpus = folder / f"{case.shortest}-{case.longest}.{FORMAT[case.task]}"
     lengths = [case.shortest + n * (case.longest - case.shortest) // (GLOBAL_BATCH - 1) for n in range(GLOBAL_BATCH)]
     if not corpus.exists():
-        corpus.write_text("\n".join(map(_sentence, lengths)), encoding="utf-8")
+        write = _sentence if case.task == "ner" else _pair
+        corpus.write_text("\n".join(map(write, lengths)), encoding="utf-8")
     recipe = _recipe(case, corpus)
     index = build_index(recipe, None, folder / "index")
     counted = index.splits["train"].lengths
     assert counted == {length: lengths.count(length) for length in lengths}, counted
     index = index.model_copy(update={"vocab_size": VOCABULARY})
-    model = ModelPlan(folder=None, shape=scratch_shape(recipe.model.scratch, VOCABULARY, len(index.labels)))
+    shape = scratch_shape(recipe.model.scratch, VOCABULARY, len(index.labels), head_of(case.task))
+    model = ModelPlan(folder=None, shape=shape)
     return decide(recipe, index, model, place(machine, case.processes, "cpu"))
 
 
 def _sentence(length: int) -> str:
-    words = [WORDS[place % len(WORDS)] for place in range(length - SPECIAL)]
+    words = _words(length - SPECIAL["ner"])
     return "".join(f"{word}\t{'B-Disease' if place % 9 == 0 else 'O'}\n" for place, word in enumerate(words))
+
+
+def _pair(length: int) -> str:
+    words = _words(length - SPECIAL["nli"])
+    half = len(words) // 2
+    sides = {"sentence1": " ".join(words[:half]), "sentence2": " ".join(words[half:])}
+    return json.dumps({**sides, "gold_label": LABELS["nli"][length % 3]})
+
+
+def _words(count: int) -> list[str]:
+    return [WORDS[place % len(WORDS)] for place in range(count)]
 
 
 def _recipe(case: Case, corpus: Path) -> Recipe:
@@ -95,14 +112,17 @@ def _recipe(case: Case, corpus: Path) -> Recipe:
     return Recipe.model_validate(
         {
             "name": "memory",
-            "task": "ner",
+            "task": case.task,
             "model": {
                 "init": "scratch",
                 "scratch": scratch,
                 "dropout": 0.1,
                 "activation_checkpointing": case.checkpointing,
             },
-            "data": {"labels": ["Disease"], "train": [{"path": str(corpus), "name": "letters"}]},
+            "data": {
+                "labels": LABELS[case.task],
+                "train": [{"path": str(corpus), "format": FORMAT[case.task], "name": "letters"}],
+            },
             "train": {
                 "max_steps": STEPS,
                 "global_batch": GLOBAL_BATCH,
@@ -143,11 +163,15 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=get_args(ModelName), default=["minilm", "bert-base"])
     parser.add_argument("--lengths", nargs="+", type=int, default=[32, 128, 512])
     parser.add_argument("--also", action="store_true", help="one process, ZeRO-1, bf16, offload, unequal lengths too")
+    parser.add_argument(
+        "--task", choices=list(SPECIAL), default="ner", help="what the head says: of tokens, or of pairs"
+    )
     parser.add_argument("--only", nargs="+", help="names of cases, as in the rows")
     parser.add_argument("--malloc", choices=get_args(Malloc), default="exact", help="how glibc treats freed memory")
     arguments = parser.parse_args()
     cases = [*goal(arguments.models, arguments.lengths)]
     cases += [*more(arguments.models, arguments.lengths)] if arguments.also else []
+    cases = [case.model_copy(update={"task": arguments.task}) for case in cases]
     cases = [case for case in cases if not arguments.only or case.name in arguments.only]
     try:
         rows = conduct(cases, arguments.out, arguments.malloc)

@@ -30,12 +30,14 @@ class Case(Record):
     checkpointing: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     processes: int = 2
+    task: Literal["ner", "nli"] = "ner"
 
     @property
     def name(self) -> str:
         lengths = f"{self.longest}" if self.shortest == self.longest else f"{self.shortest}-{self.longest}"
         saved = ("-checkpointing" if self.checkpointing else "") + ("-offload" if self.offload != "none" else "")
-        return f"{self.model}-{lengths}-{self.strategy}{saved}-{self.precision}-{self.processes}"
+        task = "" if self.task == "ner" else f"-{self.task}"
+        return f"{self.model}-{lengths}-{self.strategy}{saved}-{self.precision}-{self.processes}{task}"
 
 
 Malloc = Literal["exact", "default"]
