@@ -19,7 +19,7 @@ from biodist.training.batch import Batch, forward_kwargs
 from biodist.training.group import Control
 from biodist.training.loss_scale import DynamicLossScale
 from biodist.training.placement import Placement
-from biodist.training.zero_exchange import sum_at_owners, zero_exchange
+from biodist.training.zero_exchange import scatter_sums, sum_at_owners, zero_exchange
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -71,7 +71,9 @@ class Engine:
         self.wrapped, self.optimizer = self.accelerator.prepare(self.scorer, adam)
         if self.loss_scale and plan.zero_stage:
             self.zero_optimizer.torch_autocast_gradscaler = None  # ours does its work
-        if exchange is not None and plan.zero_stage < 3:
+        if exchange is not None and plan.zero_stage == 3:
+            scatter_sums(self.zero_optimizer, exchange)
+        elif exchange is not None:
             sum_at_owners(self.zero_optimizer, exchange, plan.recipe.distributed.offload == "cpu")
         self._update = Update(0.0, skipped=False)
         _compare(self, plan, placement)

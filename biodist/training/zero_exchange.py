@@ -1,7 +1,7 @@
 """ZeRO on CPUs: what DeepSpeed sums and gathers goes through an exchange of ours.
 
-Private to DeepSpeed are ``cdb`` and what `sum_at_owners` puts in place of its own: a test fails when a new version goes
-another way.
+Private to DeepSpeed are ``cdb`` and what `sum_at_owners` and `scatter_sums` put in place of its own: a test fails when
+a new version goes another way.
 """
 
 from __future__ import annotations
@@ -27,6 +27,15 @@ _PRIVATE = (
     "get_grad_norm_direct",
     "_use_compact_grad_partition_buffer",
     "_add_to_grad_partition_buffer",
+)
+_PRIVATE_3 = (
+    "_DeepSpeedZeroOptimizer_Stage3__avg_scatter_grads",
+    "_prepare_fp32_grad_for_sub_group",
+    "fp32_partitioned_groups_flat",
+    "averaged_gradients",
+    "grad_partitions_flat_buffer",
+    "get_grad_norm_direct",
+    "flatten",
 )
 
 
@@ -63,8 +72,7 @@ def sum_at_owners(zero: Any, exchange: Wire, offload: bool) -> None:
         RunFailed: DeepSpeed has not what is replaced here.
     """
     own, world_size = dist.get_rank(), dist.get_world_size()
-    if missing := [name for name in _PRIVATE if not hasattr(zero, name)]:
-        raise RunFailed(f"this version of DeepSpeed has no {', '.join(missing)}: install one that pyproject.toml names")
+    _require(zero, _PRIVATE)
 
     def allreduce_and_scatter(bucket: Bucket, *_: Any, **__: Any) -> None:
         exchange.sum_each([(owner, gradient) for owners, gradient, _ in bucket for owner in owners])
@@ -77,6 +85,55 @@ def sum_at_owners(zero: Any, exchange: Wire, offload: bool) -> None:
     zero.get_grad_norm_direct = _norm
     if zero.partition_gradients and not offload:
         zero._use_compact_grad_partition_buffer = lambda group: True
+
+
+def scatter_sums(zero: Any, exchange: Wire) -> None:
+    """Lets ZeRO-3 sum each gradient's parts where they lie, and update from the memory that they are brought to.
+
+    DeepSpeed lays parts of several gradients end to end before it sums them, and copies what was summed once more into
+    one piece for the update, though it lies in one already.
+
+    Raises:
+        RunFailed: DeepSpeed has not what is replaced here.
+    """
+    own, world_size = dist.get_rank(), dist.get_world_size()
+    _require(zero, _PRIVATE_3)
+
+    def avg_scatter_grads(parameters: Sequence[Any], *_: Any) -> list[Tensor]:
+        cut = [_parts(parameter.grad, world_size) for parameter in parameters]
+        exchange.sum_each([(rank, part) for parts in cut for rank, part in enumerate(parts)])
+        return [parts[own].div_(world_size) for parts in cut]
+
+    def prepare_fp32_grad(group: int) -> None:
+        pieces = zero.averaged_gradients[group]
+        one = _as_one(zero.grad_partitions_flat_buffer, pieces)
+        zero.fp32_partitioned_groups_flat[group].grad = zero.flatten(pieces) if one is None else one
+        zero.averaged_gradients[group] = None
+
+    zero._DeepSpeedZeroOptimizer_Stage3__avg_scatter_grads = avg_scatter_grads
+    zero._prepare_fp32_grad_for_sub_group = prepare_fp32_grad
+    zero.get_grad_norm_direct = _norm
+
+
+def _require(zero: Any, private: Sequence[str]) -> None:
+    if missing := [name for name in private if not hasattr(zero, name)]:
+        raise RunFailed(f"this version of DeepSpeed has no {', '.join(missing)}: install one that pyproject.toml names")
+
+
+def _parts(gradient: Tensor, world_size: int) -> list[Tensor]:
+    """Every rank's part, as ZeRO-3 cuts: as large as the first, as long as there is something."""
+    flat, size = gradient.view(-1), -(-gradient.numel() // world_size)
+    return [flat[rank * size : (rank + 1) * size] for rank in range(world_size)]
+
+
+def _as_one(whole: Tensor, pieces: Sequence[Tensor]) -> Tensor | None:
+    """The stretch of ``whole`` in which the pieces lie end to end; None where they do not."""
+    size = sum(piece.numel() for piece in pieces)
+    begin = (pieces[0].data_ptr() - whole.data_ptr()) // whole.itemsize
+    stretch = whole[max(0, begin) : begin + size]
+    cut = torch.split(stretch, [piece.numel() for piece in pieces]) if stretch.numel() == size else ()
+    together = len(cut) and all(one.data_ptr() == piece.data_ptr() for one, piece in zip(cut, pieces, strict=True))
+    return stretch if together else None
 
 
 def _norm(gradients: Iterable[Tensor], *_: Any) -> Tensor:

@@ -16,6 +16,7 @@ from biodist.plan.plan import Plan
 from biodist.training.engine import _dealt
 from biodist.training.exchange import NodeMemory
 from biodist.training.worker import CONNECTION_WORDS
+from biodist.training.zero_exchange import _as_one, _norm
 
 SHARING = Path(__file__).with_name("sharing.py")
 SLOT = 1000
@@ -119,3 +120,24 @@ def test_every_owner_has_as_much_of_each_layer(world_size: int) -> None:
     assert sorted(map(id, dealt)) == sorted(map(id, parameters))
     largest_weight = 256
     assert unevenness(dealt) <= largest_weight < unevenness(parameters)
+
+
+def test_pieces_of_one_memory_are_not_copied() -> None:
+    whole = torch.arange(12.0)
+    assert (one := _as_one(whole, [whole[2:5], whole[5:9]])) is not None
+    assert one.data_ptr() == whole[2:].data_ptr() and one.tolist() == whole[2:9].tolist()
+    assert _as_one(whole, [whole[2:5], whole[6:9]]) is None
+    assert _as_one(whole, [whole[5:9], whole[2:5]]) is None
+    assert _as_one(whole, [torch.zeros(3)]) is None
+    assert _as_one(whole, [whole[2:5], torch.zeros(4)]) is None
+
+
+def test_the_norm_is_that_of_fp64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one rank: padding counts nowhere, and what is not finite is -1."""
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: None)
+    gradients = [torch.randn(size) for size in (3, 70_000, 200_001)]
+    padding = torch.ones(5)
+    padding._zero_padding = True  # type: ignore[attr-defined]
+    exact = torch.cat(gradients).double().norm().float()
+    assert torch.equal(_norm([*gradients, padding]), exact)
+    assert _norm([gradients[0], torch.tensor([float("inf")])]) == -1 == _norm([torch.tensor([float("nan")])])
