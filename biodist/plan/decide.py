@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from biodist.config.core import core_digest
+from biodist.config.corpora import asked_views
 from biodist.config.profile import Profile
 from biodist.config.recipe import Recipe
 from biodist.errors import MachineCannot, Problem, UserError
@@ -241,6 +242,11 @@ def _notices(
         notices.append(
             f"profile {profile.name}: ranks run on the CPU with gloo; the {profile.gpus_per_node} GPUs "
             "asked for on a node stay unused"
+        )
+    if (turns := len(asked_views(recipe.data))) > 1:
+        notices.append(
+            f"data.merge: no training corpus annotates all types, so tagged asks for them in {turns} turns: evaluation "
+            f"and prediction take {turns} times as long"
         )
     if recipe.train.global_batch > train.samples:
         notices.append(

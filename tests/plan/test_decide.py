@@ -31,6 +31,19 @@ def test_a_laptop(recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, lapto
     assert plan.command == ("biodist", "train", "tiny")
 
 
+def test_types_that_are_asked_for_in_turn_are_said(
+    recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine
+) -> None:
+    def notices(merge: str) -> tuple[str, ...]:
+        entries = [{"path": f"{kind}.tsv", "name": kind, "annotates": [kind]} for kind in ("Disease", "Gene")]
+        recipe = recipe_of(data={"labels": ["Disease", "Gene"], "merge": merge, "train": entries})
+        return decide(recipe, index, model, place(laptop)).notices
+
+    said = "data.merge: no training corpus annotates all types, so tagged asks for them in 2 turns: evaluation and "
+    assert said + "prediction take 2 times as long" in notices("tagged")
+    assert not any("data.merge" in notice for notice in notices("marginal"))
+
+
 def test_without_nproc(
     recipe_of: RecipeOf, index: DataIndex, model: ModelPlan, laptop: Machine, gpu_node: Machine
 ) -> None:
