@@ -135,12 +135,14 @@ def _zero1(shape: ModelShape, site: Site, buckets: Buckets, offload: bool) -> _S
 def _zero2(shape: ModelShape, site: Site, buckets: Buckets, offload: bool) -> _State:
     part = _part(shape, site)
     bucket, sent = _bucket(shape, site, buckets), _sent(shape, site, buckets)
-    # Summed where they are owned they lie in one piece; else they are put into one for the update.
-    reducing = bucket + sent if site.exchanges and not offload else max(bucket + sent, part)
+    # Summed where they are owned they lie in one piece, there from the first sum on; else they are put into one for the
+    # update.
+    one_piece = site.exchanges and not offload
+    reducing = bucket + sent if one_piece else max(bucket + sent, part)
     late = (part if site.once else 0) + reducing - bucket + _untouched(bucket, site)
     layers = FP32 * (shape.layers - 1) * shape.layer_parameters if site.once else 0
     reduced = min(bucket, layers) + max(0, layers - bucket) // site.world_size
-    first = _untouched(bucket, site) + (0 if site.exchanges else bucket)
+    first = _untouched(bucket, site) + (0 if site.exchanges else bucket) + (part if one_piece and site.once else 0)
     return _State(FP32 * shape.parameters, part, 3 * part, reducing, late, reduced, first)
 
 
