@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,20 +65,21 @@ def sweep(desk: Any, root: str, *words: str) -> Any:
     return SimpleNamespace(process=process, root=desk.folder / root)
 
 
-def wait_for(tools: Any, started: Any, kind: str, count: int) -> None:
+def wait_until(started: Any, there: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 120
-    while len(of_kind(started.root, kind)) < count:
+    while not there():
         assert started.process.poll() is None, started.process.communicate()
-        assert time.monotonic() < deadline, f"{count} lines of {kind} never came"
+        assert time.monotonic() < deadline, what
         time.sleep(0.02)
+
+
+def wait_for(tools: Any, started: Any, kind: str, count: int) -> None:
+    wait_until(started, lambda: len(of_kind(started.root, kind)) >= count, f"{count} lines of {kind} never came")
 
 
 def wait_for_attempts(started: Any, count: int) -> None:
-    deadline = time.monotonic() + 120
-    while len(list((started.root / "trials").glob("*/attempts/*"))) < count:
-        assert started.process.poll() is None, started.process.communicate()
-        assert time.monotonic() < deadline, f"{count} trials never began"
-        time.sleep(0.02)
+    trials = started.root / "trials"
+    wait_until(started, lambda: len(list(trials.glob("*/attempts/*"))) >= count, f"{count} trials never began")
 
 
 @dataclass(frozen=True)
