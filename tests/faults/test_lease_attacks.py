@@ -322,12 +322,12 @@ def test_of_two_started_at_once_exactly_one_trains(ground: Ground, tmp_path: Pat
     """Several rounds: new runs, and one whose holder was killed. The last one is left to finish."""
     undisturbed = ground.undisturbed("ddp", 1)
     run = RunFolder(tmp_path / "run")
-    for number, folder in enumerate(["one", "one", "run"]):
+    for folder, number in (("one", 1), ("one", 2), ("run", 1)):
         run = RunFolder(tmp_path / folder / "run")
         run.root.parent.mkdir(exist_ok=True)
-        with two_at_once(ground, run) as (winner, loser):
-            who = f"attempt {len(run.attempts())} writes to this run, process {winner.process.pid} on "
-            assert f"{who}{socket.gethostname()}, since 2" in loser.said, (number, loser.said)
+        with two_at_once(ground, run, number) as (winner, loser):
+            who = f"attempt {number} writes to this run, process {winner.process.pid} on "
+            assert f"{who}{socket.gethostname()}, since 2" in loser.said, (folder, number, loser.said)
             assert f"wait for it to end, or stop it with `kill {winner.process.pid}`" in loser.said
             if folder == "run":
                 assert ending(winner.process) == EXIT_DONE, winner.said
@@ -336,12 +336,12 @@ def test_of_two_started_at_once_exactly_one_trains(ground: Ground, tmp_path: Pat
 
 
 @contextmanager
-def two_at_once(ground: Ground, run: RunFolder) -> Iterator[tuple[Trainer, Trainer]]:
-    """Starts two; gives the one that trains, and the other, which was refused."""
+def two_at_once(ground: Ground, run: RunFolder, number: int) -> Iterator[tuple[Trainer, Trainer]]:
+    """Starts two; gives the one that trains, once its attempt ``number`` is there, and the one that was refused."""
     first, second = (training(ground, run, strategy="ddp", world_size=1, log=f"{n}-{time.time_ns()}") for n in range(2))
     with first as one, second as two:
         assert wait_for(lambda: any(trainer.process.poll() is not None for trainer in (one, two)))
         winner, loser = sorted((one, two), key=lambda trainer: trainer.process.poll() is not None)
         assert ending(loser.process) == EXIT_MACHINE, loser.said
-        assert wait_for(lambda: bool(run.attempts()) or winner.process.poll() is not None)
+        assert wait_for(lambda: len(run.attempts()) == number), (winner.said, loser.said)
         yield winner, loser
