@@ -113,7 +113,7 @@ class Bench:
     def _ours(self, variant: str, place: Path) -> tuple[Speed, int | None]:
         strategy = f"distributed.strategy={variant.removeprefix('biodist-')}"
         speed, plan = biodist_speed(biodist_run(place / "run", self.recipe, [strategy], 2), WARM)
-        return speed, plan.memory.total
+        return speed, plan.memory.resident
 
     def _theirs(self, variant: str, place: str) -> tuple[Speed, int | None]:
         how = Trainer(processes=2 if "-2" in variant else 1, grouped="grouped" in variant)

@@ -23,6 +23,7 @@ class Setting:
     epochs: int
     learning_rate: float
     max_steps: int | None  # in place of epochs
+    augment: float | None  # share of the training mentions that are exchanged for others of the corpus
     precision: str  # bf16 only where the processor computes in it: elsewhere it is many times slower than fp32
 
 
@@ -31,12 +32,17 @@ def add_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--max-steps", type=int, metavar="N", help="so many steps of 16 sentences, in place of epochs")
     parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument(
+        "--augment", type=float, metavar="SHARE", help="of the mentions, exchanged for others in copies"
+    )
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
 
 
 def setting_of(given: argparse.Namespace) -> Setting:
     """What the options say."""
-    return Setting(given.model.absolute(), given.epochs, given.learning_rate, given.max_steps, given.precision)
+    return Setting(
+        given.model.absolute(), given.epochs, given.learning_rate, given.max_steps, given.augment, given.precision
+    )
 
 
 def write_recipe(
@@ -55,6 +61,7 @@ def write_recipe(
         "data": {
             **{"max_length": 256, "stride": 32, "labels": list(labels)},
             **({"merge": merge} if merge else {}),
+            **({"augment": {"share": setting.augment}} if setting.augment else {}),
             **splits,
         },
         "train": {

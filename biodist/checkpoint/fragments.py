@@ -283,10 +283,9 @@ class PartitionedParameterState:
 
     def loaded(self, step: int) -> None:
         self._zero.checkpoint_event_prologue()
-        pairs = zip(self._zero.fp16_partitioned_groups_flat, self._zero.fp32_partitioned_groups_flat, strict=True)
         set_steps(self._zero.optimizer, self._zero.fp32_partitioned_groups_flat, step)
-        for working, flat in pairs:
-            working.data.copy_(flat.data)
+        for group in range(len(self._zero.fp32_partitioned_groups_flat)):
+            self._zero._reassign_or_swap_out_partitioned_parameters(group)
         self._zero.checkpoint_event_epilogue()
 
 

@@ -190,6 +190,8 @@ def _memory(plan: Plan) -> list[str]:
     ]
     if memory.host:
         lines.append(f"in the node's memory, offloaded or being saved: {size_of(memory.host)} a process")
+    if memory.shared:
+        lines.append(f"of other processes' weights, resident in this one too but there once: {size_of(memory.shared)}")
     if memory.communication:
         lines.append(f"sent to other processes in a step: {size_of(memory.communication)}")
     return lines

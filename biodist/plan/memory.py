@@ -9,8 +9,12 @@ ddp       4 P      4 P        8 P        4 P of buckets when N > 1
 zero1     4 P      4 P        12 P/N     the bucket and, on GPUs, the copy that is sent; or, if that is more, the own
                                          part of the gradients once more, for the update
 zero2     4 P      4 P/N      12 P/N     the same; on CPUs without that second part
-zero3     4 P/N    4 P/N      12 P/N     the bucket, two layers' weights, the largest weight while it is reduced
+zero3     4 P/N    4 P/N      12 P/N     the bucket, two layers' weights, the largest weight while it is reduced; on
+                                         one machine's CPUs the bucket and the largest weight's gradient alone
 ========  =======  =========  =========  ==========================================================================
+
+On one machine's CPUs ZeRO-3's processes read each other's parts of the weights in memory that they share. It counts
+once, 4 P/N a process, but all of it is resident in each: ``shared`` is what the others hold of it.
 
 ZeRO updates an fp32 copy of its own part (4 of the 12). Under autocast low-precision copies of the layers' weights
 come to the buffers, but under ZeRO-3, which frees them.
@@ -18,7 +22,7 @@ come to the buffers, but under ZeRO-3, which frees them.
 Not all of it is there at one time. A step of one micro-batch begins without gradients, which come as activations go;
 with several micro-batches they stay from the first one on. ZeRO-3 keeps its part of the gradients between steps. What
 gradients are reduced in fills up during the backward pass, at its end with those of the largest weight, the
-embeddings: under ZeRO-3 that one is gathered, has a gradient, and the copy that is sent beside it.
+embeddings: under ZeRO-3 that one is gathered, has a gradient, and on GPUs the copy that is sent beside it.
 A bucket that is full before that is sent while most activations are still there.
 
 ``offload: cpu`` under ZeRO-2 and ZeRO-3 puts the optimizer's 12 P/N and the gradients' part into the node's memory. On
@@ -65,6 +69,11 @@ class Site:
         return self.device == "cpu" and self.world_size > 1
 
     @property
+    def shares_weights(self) -> bool:
+        """Whether ZeRO-3's processes read all weights where they lie (`biodist.training.shared_weights`)."""
+        return self.exchanges and self.nodes == 1
+
+    @property
     def slots(self) -> int:
         """Bytes of what a process shows the others, and of what it receives between machines."""
         if not self.exchanges:
@@ -83,6 +92,7 @@ class _State:
     late: int  # of gradients and buffers
     reduced: int  # of the late ones: what is there before the embeddings' gradients are
     first: int = 0  # of the late ones, or beside them: what is there when the first full bucket is sent
+    shared: int = 0
 
 
 def memory_plan(
@@ -110,6 +120,7 @@ def memory_plan(
         ),
         saving=copied if site.device == "cpu" else 0,
         host=moved.host + (copied if site.device == "cuda" else 0),
+        shared=state.shared,
         communication=communication(shape, setting, site),
     )
 
@@ -149,9 +160,11 @@ def _zero2(shape: ModelShape, site: Site, buckets: Buckets, offload: bool) -> _S
 def _zero3(shape: ModelShape, site: Site, buckets: Buckets, offload: bool) -> _State:
     part, largest = _part(shape, site), FP32 * shape.largest_parameters
     bucket = _bucket(shape, site, buckets)
-    # The copy that is sent; what can be cut evenly is shown to the others as it is.
-    even = site.exchanges and shape.largest_parameters % site.world_size == 0
-    late = (2 if even else 3) * largest  # gathered, its gradient
+    gradient = (1 if site.exchanges else 2) * largest  # shown to the others as it is, or in a copy
+    if site.shares_weights:
+        others = FP32 * shape.parameters - part
+        return _State(part, part, 3 * part, bucket + gradient, gradient, reduced=0, first=bucket, shared=others)
+    late = largest + gradient  # gathered, and its gradient
     kept = bucket + FP32 * buckets.live
     return _State(part, part, 3 * part, kept + late, late, reduced=0, first=bucket)
 
@@ -220,10 +233,10 @@ def communication(shape: ModelShape, setting: Setting, site: Site) -> int:
 
     ddp sums gradients once a step (twice their size); ZeRO-1 and ZeRO-2 sum them likewise, ZeRO-2 in every
     micro-batch, and gather the updated weights; ZeRO-3 gathers the weights for each forward, each backward and each
-    recomputation, and scatters the sums.
+    recomputation, and scatters the sums. Where weights are shared they are gathered nowhere.
     """
     share = FP32 * shape.parameters * (site.world_size - 1) // site.world_size
-    gathers = 3 if setting.activation_checkpointing else 2
+    gathers = 0 if site.shares_weights else 3 if setting.activation_checkpointing else 2
     return {
         "ddp": 2 * share,
         "zero1": 3 * share,

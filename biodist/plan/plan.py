@@ -92,6 +92,7 @@ class MemoryPlan(Section):
     host: int = (
         0  # on a GPU: what offloading and that copy take of the node's memory; on a CPU it is in the other parts
     )
+    shared: int = 0  # the other processes' weights, where all read the same memory: resident here too, but there once
     communication: int = 0  # bytes that the process sends to others in one step; no part of its memory
 
     @property
@@ -106,9 +107,14 @@ class MemoryPlan(Section):
         return self.beside_activations + max(self.activations, self.ending)
 
     @property
+    def resident(self) -> int:
+        """The total, and what others hold that is resident in this process as well."""
+        return self.total + self.shared
+
+    @property
     def growth(self) -> int:
-        """Of the total, what comes between just before the model is built and the first save."""
-        return self.total - self.process - self.saving
+        """Of what is resident, what comes between just before the model is built and the first save."""
+        return self.resident - self.process - self.saving
 
 
 class Setting(Section):

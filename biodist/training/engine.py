@@ -19,7 +19,7 @@ from biodist.training.batch import Batch, forward_kwargs
 from biodist.training.group import Control
 from biodist.training.loss_scale import DynamicLossScale
 from biodist.training.placement import Placement
-from biodist.training.zero_exchange import scatter_sums, sum_at_owners, zero_exchange
+from biodist.training.zero_exchange import scatter_sums, share_weights, sum_at_owners, zero_exchange
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -73,6 +73,7 @@ class Engine:
             self.zero_optimizer.torch_autocast_gradscaler = None  # ours does its work
         if exchange is not None and plan.zero_stage == 3:
             scatter_sums(self.zero_optimizer, exchange)
+            share_weights(self.zero_optimizer, list(self.parameters.values()), exchange)
         elif exchange is not None:
             sum_at_owners(self.zero_optimizer, exchange, plan.recipe.distributed.offload == "cpu")
         self._update = Update(0.0, skipped=False)

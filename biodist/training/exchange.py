@@ -41,6 +41,14 @@ class Wire:
         self._control = control
         self._sent, self._received = torch.empty(SLOT), torch.empty(control.world_size, SLOT)
 
+    def room(self, count: int) -> Tensor | None:
+        """So many fp32 elements that every rank reads and writes at one place; None where ranks share no memory."""
+        return None
+
+    def meet(self) -> None:
+        """Returns when every rank has come."""
+        self._control.barrier()
+
     def takes(self, *tensors: Tensor) -> bool:
         """Whether these are of the kind it is for."""
         return all(map(_is_plain, tensors)) and any(tensor.numel() >= LEAST for tensor in tensors)
@@ -67,15 +75,6 @@ class Wire:
                 if rank != self._control.rank:
                     for chunk, other in _side_by_side(shown[self._control.rank], place):
                         chunk.add_(other)
-
-    def scatter_sum(self, output: Tensor, parts: Tensor) -> None:
-        """``parts`` are as many equal ones as there are ranks: each gets the sum of its own in ``output``."""
-        cut = list(parts.view(self._control.world_size, -1))
-        own = cut[self._control.rank]
-        if output.data_ptr() != own.data_ptr():
-            output.view(-1).copy_(own)
-            cut[self._control.rank] = output.view(-1)
-        self.sum_each(list(enumerate(cut)))
 
     def gather(self, output: Tensor, part: Tensor) -> None:
         """``output`` becomes every rank's ``part``, end to end; the own one may lie in its place already."""
@@ -132,11 +131,13 @@ class Wire:
 class NodeMemory(Wire):
     """Two slots a rank, in shared memory: while others still read a chunk in one, the next is written to the other."""
 
-    def __init__(self, memory: mmap.mmap, control: Control):
-        whole = torch.frombuffer(memory, dtype=torch.float32, count=2 * control.world_size * SLOT)
-        self._slots = whole.view(2, control.world_size, SLOT)
+    def __init__(self, slots: Tensor, control: Control):
+        self._slots = slots.view(2, control.world_size, SLOT)
         self._control = control
         self._turn = 0
+
+    def room(self, count: int) -> Tensor | None:
+        return _shared(self._control, count)
 
     def _to_all(self, chunk: Tensor) -> list[Tensor]:
         slots = self._turned()[:, : chunk.numel()]
@@ -165,13 +166,13 @@ def open_exchange(control: Control, one_machine: bool) -> Wire:
     """
     # A rank that stands still is the watchdog's to find, which shows the stacks: gloo must not forestall it.
     own = control.twin(patience=3)
-    memory = _shared(control) if one_machine else None
-    return Wire(own) if memory is None else NodeMemory(memory, own)
+    slots = _shared(control, 2 * control.world_size * SLOT) if one_machine else None
+    return Wire(own) if slots is None else NodeMemory(slots, own)
 
 
-def _shared(control: Control) -> mmap.mmap | None:
-    """The same memory on every rank; None on every rank where one cannot have it."""
-    size = TOKEN_BYTES + 2 * control.world_size * SLOT * torch.float32.itemsize
+def _shared(control: Control, count: int) -> Tensor | None:
+    """The same fp32 elements on every rank; None on every rank where one cannot have them."""
+    size = TOKEN_BYTES + count * torch.float32.itemsize
     token = secrets.token_bytes(TOKEN_BYTES)
     file, memory = _create(size, token) if control.rank == 0 else (None, None)
     where, token = control.share((f"/proc/{os.getpid()}/fd/{file}", token))
@@ -182,7 +183,7 @@ def _shared(control: Control) -> mmap.mmap | None:
     finally:
         if file is not None:
             os.close(file)
-    return None if apart else memory
+    return None if apart or memory is None else torch.frombuffer(memory, dtype=torch.float32, count=count)
 
 
 def _is_plain(tensor: Tensor) -> bool:

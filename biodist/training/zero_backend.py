@@ -33,19 +33,6 @@ class ExchangeBackend(TorchBackend):  # type: ignore[misc]
         self.exchange.sum(tensor)
         return Done()
 
-    def reduce_scatter_tensor(
-        self,
-        output_tensor: Tensor,
-        input_tensor: Tensor,
-        op: Any = ReduceOp.SUM,
-        group: Any = None,
-        async_op: bool = False,
-    ) -> Any:
-        if not self._takes(op, group, output_tensor, input_tensor):
-            return super().reduce_scatter_tensor(output_tensor, input_tensor, op, group, async_op)
-        self.exchange.scatter_sum(output_tensor, input_tensor)
-        return Done()
-
     def all_gather_into_tensor(
         self, output_tensor: Tensor, input_tensor: Tensor, group: Any = None, async_op: bool = False
     ) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from biodist.errors import RunFailed
 from biodist.plan.plan import Plan
@@ -113,6 +113,18 @@ def scatter_sums(zero: Any, exchange: Wire) -> None:
     zero._DeepSpeedZeroOptimizer_Stage3__avg_scatter_grads = avg_scatter_grads
     zero._prepare_fp32_grad_for_sub_group = prepare_fp32_grad
     zero.get_grad_norm_direct = _norm
+
+
+def share_weights(zero: Any, parameters: Sequence[nn.Parameter], exchange: Wire) -> None:
+    """Lets ZeRO-3's ranks on one machine read each other's weights where they lie.
+
+    Raises:
+        RunFailed: DeepSpeed has not what is replaced here.
+    """
+    from biodist.training import shared_weights
+
+    _require(zero, shared_weights.PRIVATE)
+    shared_weights.share_weights(zero, parameters, exchange)
 
 
 def _require(zero: Any, private: Sequence[str]) -> None:

@@ -71,9 +71,20 @@ def test_the_embeddings_gradient_is_whole_before_it_is_added() -> None:
     assert of("ddp", TWICE).total - of("ddp", ALONE).total == largest
     three, twice = of("zero3", Site("cpu", 2, 1, True)), of("zero3", Site("cpu", 2, 2, False))
     assert three.total == twice.total  # its part of the gradients is always there
-    assert three.late == 2 * largest  # gathered, gradient: shown to the other process as it is
-    assert SHAPE.largest_parameters % 3
-    assert of("zero3", Site("cpu", 3, 1, True)).late == 3 * largest  # cut unevenly: a copy with padding
+    assert three.late == largest  # shown to the other process as it is, while its weights lie where all read them
+    assert of("zero3", Site("cpu", 4, 1, True, nodes=2)).late == 2 * largest  # gathered as well
+    assert of("zero3", Site("cuda", 2, 1, True)).late == 3 * largest  # and a copy that is sent
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_weights_that_processes_share_count_once(processes: int) -> None:
+    """Together as much as all weights, though each has all of them resident."""
+    here, apart = (of("zero3", Site("cpu", processes, 1, True, nodes=nodes)) for nodes in (1, processes))
+    assert here.parameters == apart.parameters == 4 * -(-P // processes)
+    assert here.parameters + here.shared == 4 * P and apart.shared == 0
+    assert here.resident - here.total == here.shared
+    assert here.growth == here.total - here.process + here.shared
+    assert of("zero3", ALONE).shared == of("zero2", Site("cpu", 2, 1, True)).shared == 0
 
 
 def test_a_bucket_is_there_once_it_is_written_to() -> None:
@@ -124,7 +135,7 @@ def test_saving_in_the_background_keeps_a_copy() -> None:
 
 def test_bytes_sent_in_a_step() -> None:
     share = 4 * P * 3 // 4
-    once, thrice = Site("cpu", 4, 1, True), Site("cpu", 4, 3, False)
+    once, thrice = Site("cuda", 4, 1, True), Site("cuda", 4, 3, False)
     sent = {
         (strategy, site.passes): communication(SHAPE, Setting(strategy=strategy), site)
         for strategy in get_args(Strategy)
@@ -142,6 +153,7 @@ def test_bytes_sent_in_a_step() -> None:
     }
     assert communication(SHAPE, Setting(strategy="zero3", activation_checkpointing=True), once) == 4 * share
     assert communication(SHAPE, Setting(strategy="zero3"), ALONE) == 0
+    assert communication(SHAPE, Setting(strategy="zero3"), Site("cpu", 4, 3, False)) == 3 * share  # nothing is gathered
 
 
 def test_an_older_plan_without_moments_is_the_sum_of_its_parts() -> None:

@@ -10,8 +10,8 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -40,7 +40,7 @@ from biodist.training.batch import Batch
 from biodist.training.collator import Collator
 from biodist.training.encoder import build_model, collator_of, export_config
 from biodist.training.engine import Engine
-from biodist.training.exchange import Wire
+from biodist.training.exchange import NodeMemory, Wire
 from biodist.training.extensions import build, needed
 from biodist.training.group import Control, process_group
 from biodist.training.placement import Placement
@@ -68,6 +68,7 @@ class Job:
     counts: bool = False  # the model counts its forward passes in a persistent buffer
     scale: float | None = None  # fp16's first loss scale
     least: int | None = None  # elements from which ZeRO's ranks exchange; how often they summed is asked
+    weights: str | None = None  # apart: zero3's are not shared; stale: what was updated is not shown
     logits: str | None = None  # file for the logits of the first windows after the last step, with model/ beside it
 
 
@@ -81,7 +82,14 @@ class Said:
     digests: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     shared: int = 0
+    gathered: int = 0
     error: str | None = None
+
+
+CHEATS: dict[str | None, Callable[[], AbstractContextManager[Any]]] = {
+    "apart": lambda: patch.object(NodeMemory, "room", lambda memory, count: None),
+    "stale": lambda: patch("torch._foreach_copy_", lambda own, new: None),
+}
 
 
 class Tampering:
@@ -158,16 +166,23 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
     collator = collator_of(job.plan, model)
     store = SampleStore.open(job.plan.data, "train")
     recorder = None
-    sum_each = Wire.sum_each
+    sum_each, gather = Wire.sum_each, Wire.gather
 
     def counted(wire: Wire, pieces: Sequence[tuple[int, torch.Tensor]]) -> None:
         said.shared += 1
         sum_each(wire, pieces)
 
+    def gathered(wire: Wire, output: torch.Tensor, part: torch.Tensor) -> None:
+        said.gathered += 1
+        gather(wire, output, part)
+
+    cheats = ExitStack()
     try:
         if job.least:
-            exchange.LEAST, Wire.sum_each = job.least, counted  # type: ignore[method-assign]
+            exchange.LEAST, Wire.sum_each, Wire.gather = job.least, counted, gathered  # type: ignore[method-assign]
+        cheats.enter_context(CHEATS.get(job.weights, nullcontext)())
         engine = Engine(model, job.plan, placement, control)
+        said.gathered = 0  # the small ones, before they are shared
         state = training_state(
             job.plan.strategy,
             engine.parameters,
@@ -216,7 +231,8 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
     except BiodistError as error:
         said.error = str(error)
     finally:
-        Wire.sum_each = sum_each  # type: ignore[method-assign]
+        cheats.close()
+        Wire.sum_each, Wire.gather = sum_each, gather  # type: ignore[method-assign]
         if recorder:
             recorder.close()
     return said

@@ -18,12 +18,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
+from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
 from torch import Tensor
+from torch._utils import _unflatten_dense_tensors
 
 from biodist.errors import BiodistError
 from biodist.plan.plan import Plan
@@ -33,6 +36,7 @@ from biodist.training import exchange
 from biodist.training.exchange import NodeMemory, Wire, open_exchange
 from biodist.training.group import Control, process_group
 from biodist.training.placement import Placement
+from biodist.training.shared_weights import share_weights
 from biodist.training.worker import end
 
 SIZES = (1, 7, 1000, 1001, 4096, 12_345)  # elements; a slot has a thousand
@@ -64,6 +68,7 @@ def live(control: Control, wrong: str) -> Any:
             memory._turned = partial(_late, memory._turned)  # type: ignore[method-assign]
     torch.manual_seed(control.rank)
     same = {f"{name} {size}": check(memory, control, size) for name, check in CHECKS.items() for size in SIZES}
+    same |= {f"weights {size}": check_weights(memory, control, size, late=wrong == "early") for size in SIZES}
     return {
         "shared": isinstance(memory, NodeMemory),
         "same": same,
@@ -96,11 +101,10 @@ def memory_files() -> list[str]:
 def bits(memory: Wire, control: Control) -> list[str]:
     """Digests of every sum, of the same tensors whatever carries them."""
     torch.manual_seed(100 + control.rank)
-    whole, parts = torch.randn(12_345), torch.randn(control.world_size * 3000)
-    output = torch.empty(3000)
+    whole, parts = torch.randn(12_345), torch.randn(control.world_size, 3000)
     memory.sum(whole)
-    memory.scatter_sum(output, parts)
-    return [hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for tensor in (whole, output)]
+    memory.sum_each(list(enumerate(parts)))
+    return [hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for tensor in (whole, parts[control.rank])]
 
 
 def refused(memory: Wire, elements: int) -> Any:
@@ -140,17 +144,6 @@ def check_sum_each(memory: Wire, control: Control, size: int) -> bool:
     return True
 
 
-def check_scatter_sum(memory: Wire, control: Control, size: int) -> bool:
-    parts = torch.randn(control.world_size * size)
-    expected = sum(other.view(control.world_size, -1)[control.rank] for other in everybody(parts, control))
-    apart, within = torch.empty(size), parts.clone()
-    memory.scatter_sum(apart, parts.clone())
-    place = within.view(control.world_size, -1)[control.rank]
-    memory.scatter_sum(place, within)
-    assert isinstance(expected, Tensor)
-    return torch.allclose(apart, expected, atol=1e-6) and torch.equal(apart, place)
-
-
 def check_gather(memory: Wire, control: Control, size: int) -> bool:
     part = torch.randn(size)
     expected = torch.cat(everybody(part, control))
@@ -162,6 +155,52 @@ def check_gather(memory: Wire, control: Control, size: int) -> bool:
     return torch.equal(apart, expected) and torch.equal(within, expected)
 
 
+def check_weights(memory: Wire, control: Control, size: int, late: bool) -> bool:
+    """Three weights, one of them small, as ZeRO-3 has them: read by all once each has updated its part."""
+    weights = [torch.randn(size), torch.randn(3), torch.randn(2, size)]
+    for weight in weights:
+        dist.broadcast(weight, src=0, group=control.group)
+    parameters = [partitioned(number, weight, control) for number, weight in enumerate(weights)]
+    own = [parameter.ds_tensor for parameter in parameters]
+    before = [part.data_ptr() for part in own]
+    zero = SimpleNamespace(
+        fp16_partitioned_groups=[own],
+        fp16_partitioned_groups_flat=[torch.empty(1)],
+        fp32_partitioned_groups_flat=[2 * torch.cat(own)],
+        unflatten=_unflatten_dense_tensors,
+        checkpoint_event_epilogue=lambda: None,
+    )
+    share_weights(zero, parameters, memory)  # type: ignore[arg-type]
+    if not isinstance(memory, NodeMemory):
+        return [part.data_ptr() for part in own] == before
+    if late and control.rank == 1:
+        time.sleep(0.03)
+    zero._reassign_or_swap_out_partitioned_parameters(0)
+    parameters[0].all_gather_coalesced(parameters[:2]).wait(handle_dependency=False)
+    parameters[2].all_gather()
+    read = [parameter.data.clone() for parameter in parameters]
+    control.barrier()
+    return all(torch.equal(one, 2 * weight) for one, weight in zip(read, weights, strict=True))
+
+
+def partitioned(number: int, weight: Tensor, control: Control) -> Any:
+    """What DeepSpeed notes on a parameter, of which this rank has its part, padded."""
+    part = -(-weight.numel() // control.world_size)
+    padded = torch.zeros(part * control.world_size)
+    padded[: weight.numel()] = weight.view(-1)
+    own = padded.view(-1, part)[control.rank].clone()
+    own.ds_numel = part  # type: ignore[attr-defined]
+    return SimpleNamespace(
+        data=torch.empty(0),
+        ds_id=number,
+        ds_numel=weight.numel(),
+        ds_numel_aligned=len(padded),
+        ds_shape=weight.shape,
+        ds_status=ZeroParamStatus.NOT_AVAILABLE,
+        ds_tensor=own,
+    )
+
+
 def everybody(own: Tensor, control: Control) -> list[Tensor]:
     every = [torch.empty_like(own) for _ in range(control.world_size)]
     dist.all_gather(every, own, group=control.group)
@@ -171,7 +210,6 @@ def everybody(own: Tensor, control: Control) -> list[Tensor]:
 CHECKS: dict[str, Callable[[Wire, Control, int], bool]] = {
     "sum": check_sum,
     "sum each": check_sum_each,
-    "scatter sum": check_scatter_sum,
     "gather": check_gather,
 }
 

@@ -6,17 +6,19 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from biodist.errors import RunFailed
 from biodist.plan.plan import Plan
 from biodist.training.engine import _dealt
 from biodist.training.exchange import NodeMemory
 from biodist.training.worker import CONNECTION_WORDS
-from biodist.training.zero_exchange import _as_one, _norm
+from biodist.training.zero_exchange import _as_one, _norm, _require
 
 SHARING = Path(__file__).with_name("sharing.py")
 SLOT = 1000
@@ -44,7 +46,7 @@ def test_every_collective_gives_what_gloo_gives(world_size: int, share: Callable
     assert [said["shared"] for said in here + apart + wire] == [True] * world_size + [False] * 2 * world_size
     for here_said, apart_said, wire_said in zip(here, apart, wire, strict=True):
         assert here_said["bits"] == apart_said["bits"] == wire_said["bits"]
-        assert len(here_said["files"]) == 1, "the mapping's own, without a name in any file system"
+        assert set(here_said["files"]) == {"/memfd:biodist (deleted)"}, "mappings, without a name in any file system"
         assert apart_said["files"] == [], "what was opened for nothing is closed"
 
 
@@ -120,6 +122,12 @@ def test_every_owner_has_as_much_of_each_layer(world_size: int) -> None:
     assert sorted(map(id, dealt)) == sorted(map(id, parameters))
     largest_weight = 256
     assert unevenness(dealt) <= largest_weight < unevenness(parameters)
+
+
+def test_a_version_of_deepspeed_that_has_other_names_is_refused() -> None:
+    with pytest.raises(RunFailed) as refused:
+        _require(SimpleNamespace(here=1), ("here", "gone", "lost"))
+    assert str(refused.value) == ("this version of DeepSpeed has no gone, lost: install one that pyproject.toml names")
 
 
 def test_pieces_of_one_memory_are_not_copied() -> None:
