@@ -171,6 +171,7 @@ class Plans:
 
     def recipe(self, **train: Any) -> Recipe:
         strategy, dropout = train.pop("strategy", "ddp"), train.pop("dropout", 0.0)
+        layers = {"layers": train.pop("layers")} if "layers" in train else {}
         offload, recompute = train.pop("offload", "none"), train.pop("activation_checkpointing", False)
         return Recipe.model_validate(
             {
@@ -180,7 +181,10 @@ class Plans:
                     "init": "scratch",
                     "dropout": dropout,
                     "activation_checkpointing": recompute,
-                    "scratch": {"hidden_size": 32, "intermediate_size": 64, "vocab_size": 120, "max_positions": 64},
+                    "scratch": {
+                        **{"hidden_size": 32, "intermediate_size": 64, "vocab_size": 120, "max_positions": 64},
+                        **layers,
+                    },
                 },
                 "data": {
                     "max_length": 32,
@@ -198,8 +202,8 @@ class Plans:
         )
 
     def __call__(self, world_size: int, **train: Any) -> Plan:
-        """A plan; the keywords are ``strategy``, ``offload``, ``dropout``, ``activation_checkpointing`` and keys of
-        ``train``."""
+        """A plan; the keywords are ``strategy``, ``offload``, ``dropout``, ``activation_checkpointing``,
+        ``layers`` and keys of ``train``."""
         recipe = self.recipe(**train)
         index = build_index(recipe, None, self.cache)
         model = ModelPlan(folder=None, shape=scratch_shape(recipe.model.scratch, index.vocab_size, len(index.labels)))

@@ -75,7 +75,8 @@ def check(
 ) -> None:
     """Counts corpus files and lists everything wrong with them; exits 2 where one cannot be trained on.
 
-    Of several files, and of a recipe's, the sentences and documents that two of them share are counted as well.
+    Of several files, and of a recipe's, the sentences and documents that two of them share are counted as well; of
+    texts and pairs the samples.
     """
     from biodist.data.check import check_any
     from biodist.data.leaks import LeakCheck, leaks_as_json

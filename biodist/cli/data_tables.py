@@ -28,7 +28,7 @@ def check_table(report: AnyReport) -> Table:
 def _tagged(report: CheckReport) -> Table:
     counts, repeats = report.counts, report.repeats
     table = _titled(report.source.path)
-    table.add_row("documents", f"{counts.documents:,}")
+    table.add_row("documents", f"{counts.documents:,}" + (f" ({counts.empty:,} empty)" if counts.empty else ""))
     table.add_row("sentences", f"{counts.sentences:,}")
     table.add_row("tokens", f"{counts.tokens:,}")
     table.add_row("longest sentence", _longest(counts.longest, "tokens", counts.longest_line))
@@ -98,7 +98,7 @@ def leak_table(leaks: Sequence[Leak]) -> Table:
     table = Table(title="in two files", title_justify="left")
     for name in ("file", "other file"):
         table.add_column(name)
-    for name in ("sentences", "times", "times", "documents"):
+    for name in ("sentences or samples", "times", "times", "documents"):
         table.add_column(name, justify="right")
     for leak in leaks:
         numbers = (leak.sentences, *leak.occurrences, leak.documents)

@@ -114,11 +114,11 @@ def _found(report: AnyReport) -> dict[str, Any]:
 def check_any(source: AnySource, leaks: LeakCheck | None = None) -> AnyReport:
     """Reads a file of whatever kind once and reports on it. Problems are in the report, not raised.
 
-    ``leaks`` takes in its sentences, where it has any.
+    ``leaks`` takes in its sentences or samples.
     """
     if isinstance(source, DocumentSource):
         return check_documents(source, leaks)
-    return check_file(source, leaks) if isinstance(source, Source) else check_text_file(source)
+    return check_file(source, leaks) if isinstance(source, Source) else check_text_file(source, leaks)
 
 
 def check_file(source: Source, leaks: LeakCheck | None = None) -> CheckReport:
@@ -135,13 +135,17 @@ def check_file(source: Source, leaks: LeakCheck | None = None) -> CheckReport:
     return CheckReport(source, reading.report, repetition.repeats, problems)
 
 
-def check_text_file(source: TextSource) -> TextCheckReport:
+def check_text_file(source: TextSource, leaks: LeakCheck | None = None) -> TextCheckReport:
     """Reads a file of texts or pairs once and reports on it. Problems are in the report, not raised."""
     reading, repetition = TextReading(source), Repetition()
+    if leaks is not None:
+        leaks.begin(str(source.path))
     problems: tuple[Problem, ...] = ()
     try:
         for record in reading:
             repetition.add(record.line, [text.split() for text in record.texts], sorted(record.labels))
+            if leaks is not None:
+                leaks.add(record)
     except UserError as error:
         problems = error.problems
     return TextCheckReport(source, reading.report, repetition.repeats, problems)

@@ -46,7 +46,8 @@ class Source:
 
 @dataclass(frozen=True)
 class ReadReport:
-    """Counts of one file. ``broken`` are broken tag sequences, mended or not; lines count from 1."""
+    """Counts of one file. ``broken`` are broken tag sequences, mended or not; lines count from 1. ``empty`` documents
+    have a -DOCSTART- line and no sentence."""
 
     sentences: int
     tokens: int
@@ -57,6 +58,7 @@ class ReadReport:
     longest: int  # tokens of the longest sentence
     longest_line: int  # where it begins; 0 in a file without sentences
     left_out: int = 0  # mentions of types renamed to O
+    empty: int = 0
 
 
 class Reading:
@@ -100,7 +102,8 @@ class _Pass:
         self._mentions_of = iobes_mentions if source.format == "iobes" else iob2_mentions
         self._tags: dict[str, Tag] = {}
         self._columns = 0
-        self._document, self._documents = "1", 0
+        self._document, self._documents, self._empty = "1", 0, 0
+        self._before = 0  # sentences before the open document
         self._words: list[str] = []
         self._sequence: list[Tag] = []
         self._lines: list[int] = []
@@ -116,7 +119,7 @@ class _Pass:
         mentions = dict(sorted(self._mentions.items()))
         documents = max(self._documents, 1 if self._sentences else 0)
         counts = (self._sentences, self._tokens, documents, mentions, self._broken, repaired)
-        return ReadReport(*counts, self._longest, self._longest_line, self._left_out)
+        return ReadReport(*counts, self._longest, self._longest_line, self._left_out, self._empty)
 
     @property
     def has_documents(self) -> bool:
@@ -134,6 +137,7 @@ class _Pass:
                 if not sentence:
                     self._start_document(lines[at - 1])
         yield from self._close()
+        self._end_document()
         if not self._problems and not self._sentences:
             self._problems.note(0, "holds no sentence", "give a file of tokens and tags")
         self._problems.raise_any()
@@ -201,9 +205,14 @@ class _Pass:
     def _start_document(self, text: str) -> None:
         if not text.startswith("-DOCSTART-"):
             return
+        self._end_document()
         self._documents += 1
         named = re.match(r"-DOCSTART-\s*\(([^()]+)\)", text)
         self._document = named[1] if named else str(self._documents)
+
+    def _end_document(self) -> None:
+        self._empty += bool(self._documents) and self._sentences == self._before
+        self._before = self._sentences
 
     # --- tags --------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
-"""Leaks: sentences and documents that are in two corpora, or in two splits of one.
+"""Leaks: sentences and documents that are in two corpora, or in two splits of one; of texts and pairs, whole samples.
 
-Two sentences are the same when their letters and digits are, case apart (`biodist.data.repetition.sample_key`): those
+Two are the same when their letters and digits are, case apart (`biodist.data.repetition.sample_key`): those
 under five tokens, or without a letter or digit, never are. Documents are the same by their ids, where files have ids.
 Digests alone are kept, no text.
 """
@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 
 from biodist.data.formats.numbers import number_of
-from biodist.data.records import Record
+from biodist.data.records import Record, TextRecord
 from biodist.data.repetition import sample_key
 
 PUBMED = re.compile(r"(?i)(?:PMID|PMC)?[ :_-]*([1-9][0-9]{4,8})")
@@ -76,8 +76,8 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Leak:
-    """What two files have in common: ``sentences`` that are in both, and how often these occur in each of the two;
-    ``documents`` that are in both."""
+    """What two files have in common: ``sentences`` that are in both (samples, of texts and pairs), and how often these
+    occur in each of the two; ``documents`` that are in both."""
 
     files: tuple[str, str]
     sentences: int
@@ -109,10 +109,12 @@ class LeakCheck:
         """The sentences that come now are this file's; one that comes twice is two files."""
         self._files.append(_FileKeys(file))
 
-    def add(self, record: Record) -> None:
-        """One sentence. Documents without a PubMed id are compared by their names: the files are of one matter."""
+    def add(self, record: Record | TextRecord) -> None:
+        """One sentence, or one sample whose texts are compared together. Documents without a PubMed id are compared by
+        their names: the files are of one matter."""
         keys = self._files[-1]
-        sentence = sample_key([record.tokens])
+        texts = [record.tokens] if isinstance(record, Record) else [text.split() for text in record.texts]
+        sentence = sample_key(texts)
         if sentence is not None:
             keys.sentences.append(int.from_bytes(sentence[:8], "little"))
         document = keys.names.key(record.document, "")

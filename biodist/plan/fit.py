@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from biodist.config.recipe import Recipe
@@ -35,7 +35,17 @@ CHEAPEST_FIRST = (
 )
 """By the time they cost. ZeRO-1 and ZeRO-2 send half as much again as ddp; computing activations again is a third more
 arithmetic, on every machine; ZeRO-3 gathers all weights twice in every micro-batch; offloading updates the weights on
-the CPU and moves gradients and weights over the bus in every step."""
+the CPU and moves gradients and weights over the bus in every step. Where ZeRO-3 gathers nothing, it costs what ZeRO-2
+does (`by_cost`)."""
+
+
+def by_cost(where: MachinePlan) -> Sequence[Setting]:
+    """All ways to train at a place, the cheapest first."""
+    if where.device == "cuda" or where.nodes > 1:
+        return CHEAPEST_FIRST
+    offloaded = [way for way in CHEAPEST_FIRST if way.offload == "cpu"]
+    others = [way for way in CHEAPEST_FIRST if way.offload == "none"]
+    return sorted(others, key=lambda way: way.activation_checkpointing) + offloaded
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ class Ground:
 
     def choices(self) -> Iterator[Choice]:
         """Every way to train it here, the cheapest first."""
-        yield from map(self.choice, CHEAPEST_FIRST)
+        yield from map(self.choice, by_cost(self.where))
 
     def _fills(self, setting: Setting, micro_batch: int) -> bool:
         return self._has_room(self.memory(setting, micro_batch))

@@ -22,7 +22,8 @@ come to the buffers, but under ZeRO-3, which frees them.
 Not all of it is there at one time. A step of one micro-batch begins without gradients, which come as activations go;
 with several micro-batches they stay from the first one on. ZeRO-3 keeps its part of the gradients between steps. What
 gradients are reduced in fills up during the backward pass, at its end with those of the largest weight, the
-embeddings: under ZeRO-3 that one is gathered, has a gradient, and on GPUs the copy that is sent beside it.
+embeddings: under ZeRO-3 that one is gathered (where weights are), has a gradient, and on GPUs the copy that is sent
+beside it.
 A bucket that is full before that is sent while most activations are still there.
 
 ``offload: cpu`` under ZeRO-2 and ZeRO-3 puts the optimizer's 12 P/N and the gradients' part into the node's memory. On

@@ -243,6 +243,8 @@ def run_attempt(placement: Placement, plan: Plan, control: Control, stop: StopFl
         watchdog.beat("starting " + plan.strategy)
         recorder.phase("starting " + plan.strategy)
         engine = Engine(model, plan, placement, control)
+        if engine.notice:
+            recorder.phase("starting " + plan.strategy, notice=engine.notice)
         saver = Saver(folder, engine, control, placement, recorder)
         fence = placement.fence
         attempt = Attempt(folder, plan, task, engine, collator, stores, control, recorder, saver, stop, watchdog, fence)

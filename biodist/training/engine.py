@@ -48,6 +48,12 @@ class Scorer(nn.Module):
         return logits.float()
 
 
+UNSHARED = (
+    "the processes share no memory here, so zero3 gathers weights in each: more time and memory than planned (the two "
+    "largest layers and the embeddings a process)"
+)
+
+
 @dataclass(frozen=True)
 class Update:
     """What one optimizer step did."""
@@ -63,6 +69,7 @@ class Engine:
         self.plan = plan
         self.model = model  # parameters under their Hugging Face names
         self.parameters = dict(model.named_parameters())
+        self.notice: str | None = None  # what is not as planned, though it trains
         self.loss_scale = DynamicLossScale() if plan.precision == "fp16" else None
         exchange = zero_exchange(plan, control)
         self.accelerator = _accelerator(plan)
@@ -73,7 +80,8 @@ class Engine:
             self.zero_optimizer.torch_autocast_gradscaler = None  # ours does its work
         if exchange is not None and plan.zero_stage == 3:
             scatter_sums(self.zero_optimizer, exchange)
-            share_weights(self.zero_optimizer, list(self.parameters.values()), exchange)
+            shared = share_weights(self.zero_optimizer, list(self.parameters.values()), exchange)
+            self.notice = None if shared or plan.machine.nodes > 1 else UNSHARED
         elif exchange is not None:
             sum_at_owners(self.zero_optimizer, exchange, plan.recipe.distributed.offload == "cpu")
         self._update = Update(0.0, skipped=False)

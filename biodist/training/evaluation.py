@@ -44,7 +44,7 @@ def evaluate(
         for number in range(rounds):
             watchdog.beat(f"evaluating batch {number + 1} of {rounds}")
             stop.heed(control)
-            filler = number >= len(mine)  # ZeRO-3 gathers weights in step: every rank runs every round
+            filler = number >= len(mine)  # ZeRO-3 may gather weights, in step: every rank runs every round
             windows = mine[number] if not filler else np.zeros(1, dtype=np.int64)
             batch = collator.collate(store, windows).to(device)
             logits = scorer(batch)

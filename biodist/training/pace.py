@@ -14,7 +14,7 @@ import torch
 @dataclass(frozen=True)
 class Pace:
     """Measured on one rank. A backward pass exchanges gradients and so waits for others; a forward pass does not
-    (under zero3, which gathers weights, it does)."""
+    (where zero3 gathers weights it does)."""
 
     seconds: float  # the whole step
     forward_seconds: float  # in its own forward passes

@@ -48,26 +48,33 @@ class SharedWeights:
 
 
 class Gathering:
-    """What DeepSpeed waits for before it uses the parameters."""
+    """What DeepSpeed waits for before it uses the parameters: once for each of them, though the first time gives all.
+
+    Later ones change nothing: some may have been released since.
+    """
 
     def __init__(self, parameters: Sequence[Any], whole: dict[int, Tensor]):
         self._parameters = parameters
         self._whole = whole
 
     def wait(self, **_: Any) -> None:
-        for parameter in self._parameters:
+        asked, self._parameters = self._parameters, ()
+        for parameter in asked:
             parameter.data = self._whole[parameter.ds_id]
             parameter.ds_status = ZeroParamStatus.AVAILABLE
 
 
-def share_weights(zero: Any, parameters: Sequence[nn.Parameter], exchange: Wire) -> None:
-    """Moves every rank's parts of the weights to where all can read them, if these ranks share memory.
+def share_weights(zero: Any, parameters: Sequence[nn.Parameter], exchange: Wire) -> bool:
+    """Moves every rank's parts of the weights to where all can read them. False where these ranks share no memory, or
+    hold weights that are not fp32: then nothing is moved.
 
     ``parameters`` are all of the model, in the same order on every rank.
     """
+    if any(parameter.ds_tensor.dtype != torch.float32 for parameter in parameters):  # type: ignore[attr-defined]
+        return False
     room = exchange.room(_begins(parameters)[-1])
     if room is None:
-        return
+        return False
     whole = _moved(parameters, room)
     weights = SharedWeights(whole)
     for parameter in parameters:
@@ -77,6 +84,7 @@ def share_weights(zero: Any, parameters: Sequence[nn.Parameter], exchange: Wire)
             parameter.data = whole[parameter.ds_id]  # type: ignore[attr-defined]
     _write_there(zero, exchange)
     exchange.meet()
+    return True
 
 
 def _begins(parameters: Sequence[Any]) -> list[int]:

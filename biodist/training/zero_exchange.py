@@ -1,7 +1,7 @@
 """ZeRO on CPUs: what DeepSpeed sums and gathers goes through an exchange of ours.
 
-Private to DeepSpeed are ``cdb`` and what `sum_at_owners` and `scatter_sums` put in place of its own: a test fails when
-a new version goes another way.
+Private to DeepSpeed are ``cdb`` and what `sum_at_owners`, `scatter_sums` and `share_weights` put in place of its own: a
+test fails when a new version goes another way.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ def scatter_sums(zero: Any, exchange: Wire) -> None:
     zero.get_grad_norm_direct = _norm
 
 
-def share_weights(zero: Any, parameters: Sequence[nn.Parameter], exchange: Wire) -> None:
-    """Lets ZeRO-3's ranks on one machine read each other's weights where they lie.
+def share_weights(zero: Any, parameters: Sequence[nn.Parameter], exchange: Wire) -> bool:
+    """Lets ZeRO-3's ranks on one machine read each other's weights where they lie; whether they do from here on.
 
     Raises:
         RunFailed: DeepSpeed has not what is replaced here.
@@ -124,7 +124,7 @@ def share_weights(zero: Any, parameters: Sequence[nn.Parameter], exchange: Wire)
     from biodist.training import shared_weights
 
     _require(zero, shared_weights.PRIVATE)
-    shared_weights.share_weights(zero, parameters, exchange)
+    return shared_weights.share_weights(zero, parameters, exchange)
 
 
 def _require(zero: Any, private: Sequence[str]) -> None:

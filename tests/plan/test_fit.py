@@ -55,6 +55,13 @@ def test_every_way_is_tried_once(planned: Callable[..., Plan]) -> None:
     assert [(way.strategy, way.offload, way.activation_checkpointing) for way in plan.choices] == ways
 
 
+def test_zero3_is_as_cheap_as_zero2_where_it_gathers_nothing(plans: Callable[..., Plan]) -> None:
+    names = [choice.name for choice in plans(2).choices]
+    assert names[:5] == ["ddp", "zero1", "zero2", "zero3", "ddp, checkpointing"]
+    assert [name for name in names if "offload" in name] == names[-4:]
+    assert sorted(names) == sorted(way.name for way in CHEAPEST_FIRST)
+
+
 def test_less_memory_takes_dearer_ways(planned: Callable[..., Plan]) -> None:
     names = [cheapest(planned(gb)).name for gb in (80, 7, 5.5, 4.6, 4.2)]
     assert names[0] == "ddp"

@@ -50,6 +50,7 @@ from biodist.training.stopping import StopFlag
 from biodist.training.watchdog import Watchdog
 from biodist.training.worker import end
 
+ROOM = NodeMemory.room
 LINEAR = torch.nn.functional.linear
 
 
@@ -68,7 +69,8 @@ class Job:
     counts: bool = False  # the model counts its forward passes in a persistent buffer
     scale: float | None = None  # fp16's first loss scale
     least: int | None = None  # elements from which ZeRO's ranks exchange; how often they summed is asked
-    weights: str | None = None  # apart: zero3's are not shared; stale: what was updated is not shown
+    weights: str | None = None  # apart: one rank cannot see zero3's; stale: what was updated is not shown
+    back: str | None = None  # folder of checkpoints: some batches are scored, then it trains on from the newest
     logits: str | None = None  # file for the logits of the first windows after the last step, with model/ beside it
 
 
@@ -83,11 +85,19 @@ class Said:
     counts: list[int] = field(default_factory=list)
     shared: int = 0
     gathered: int = 0
+    notice: str | None = None
     error: str | None = None
 
 
+def _unseen(memory: NodeMemory, count: int) -> torch.Tensor | None:
+    """Refused, because the last rank cannot see it."""
+    blind = memory._control.rank == memory._control.world_size - 1
+    with patch.object(exchange, "_find", lambda *_: None) if blind else nullcontext():
+        return ROOM(memory, count)
+
+
 CHEATS: dict[str | None, Callable[[], AbstractContextManager[Any]]] = {
-    "apart": lambda: patch.object(NodeMemory, "room", lambda memory, count: None),
+    "apart": lambda: patch.object(NodeMemory, "room", _unseen),
     "stale": lambda: patch("torch._foreach_copy_", lambda own, new: None),
 }
 
@@ -182,6 +192,7 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
             exchange.LEAST, Wire.sum_each, Wire.gather = job.least, counted, gathered  # type: ignore[method-assign]
         cheats.enter_context(CHEATS.get(job.weights, nullcontext)())
         engine = Engine(model, job.plan, placement, control)
+        said.notice = engine.notice
         said.gathered = 0  # the small ones, before they are shared
         state = training_state(
             job.plan.strategy,
@@ -211,18 +222,30 @@ def live(job: Job, placement: Placement, control: Control, watchdog: Watchdog) -
 
         save_if_asked(done)
         loader: Any = Tampering(collator, job.tamper) if job.tamper and control.rank == 0 else collator
-        steps = training_steps(engine, task, store, loader, control, StopFlag(), watchdog, done)
-        for result in steps if done < job.until else ():
-            said.losses.append(result.loss)
-            said.norms.append(result.grad_norm)
-            said.rates.append(result.learning_rate)
-            said.digests.append(result.digest)
-            said.counts.append(result.count)
-            if recorder:
-                recorder.step(result)
-            save_if_asked(result.step)
-            if result.step == job.until:
-                break
+
+        def train(done: int) -> None:
+            steps = training_steps(engine, task, store, loader, control, StopFlag(), watchdog, done)
+            for result in steps if done < job.until else ():
+                said.losses.append(result.loss)
+                said.norms.append(result.grad_norm)
+                said.rates.append(result.learning_rate)
+                said.digests.append(result.digest)
+                said.counts.append(result.count)
+                if recorder:
+                    recorder.step(result)
+                save_if_asked(result.step)
+                if result.step == job.until:
+                    break
+
+        train(done)
+        if job.back:
+            for window in range(3):
+                with torch.no_grad():
+                    engine.scorer(collator.collate(store, [window]))
+            found = newest_verified(Path(job.back), control).checkpoint
+            assert found is not None
+            load(found, state)
+            train(found.step)
         if job.least and job.plan.zero_stage == 2:
             kept = engine.zero_optimizer._use_compact_grad_partition_buffer(0)
             said.error = None if kept else "owned parts are not in one piece"

@@ -176,9 +176,13 @@ def check_weights(memory: Wire, control: Control, size: int, late: bool) -> bool
     if late and control.rank == 1:
         time.sleep(0.03)
     zero._reassign_or_swap_out_partitioned_parameters(0)
-    parameters[0].all_gather_coalesced(parameters[:2]).wait(handle_dependency=False)
+    gathering = parameters[0].all_gather_coalesced(parameters[:2])
+    gathering.wait(handle_dependency=False)
     parameters[2].all_gather()
     read = [parameter.data.clone() for parameter in parameters]
+    parameters[1].ds_status = ZeroParamStatus.NOT_AVAILABLE
+    gathering.wait()  # for the second one, which has been released since
+    assert parameters[1].ds_status is ZeroParamStatus.NOT_AVAILABLE
     control.barrier()
     return all(torch.equal(one, 2 * weight) for one, weight in zip(read, weights, strict=True))
 
