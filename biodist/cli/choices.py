@@ -10,10 +10,20 @@ from biodist.plan.amounts import size_of
 if TYPE_CHECKING:
     from biodist.plan.plan import Choice, Plan
 
+PARTS = {
+    "weights": "parameters",
+    "gradients": "gradients",
+    "optimizer": "optimizer",
+    "activations": "activations",
+    "buffers": "buffers",
+}
+"""Of a process's memory, by what a person calls them; not all of it is there at one time."""
+
 
 def choice_lines(plan: Plan) -> list[str]:
     """A line for every way, the cheapest in time first; a star marks the plan's own."""
-    rows = [["", "", "a process", "micro-batch", "sends a step", *(["in host memory"] if _offloads(plan) else []), ""]]
+    host = ["in host memory"] if _offloads(plan) else []
+    rows = [["", "", "a process", *PARTS, "micro-batch", "sends a step", *host, ""]]
     rows += [_row(plan, choice) for choice in plan.choices]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     left = (0, 1, len(widths) - 1)
@@ -63,6 +73,7 @@ def _row(plan: Plan, choice: Choice) -> list[str]:
         "*" if is_chosen(plan, choice) else "",
         choice.name,
         size_of(memory.total),
+        *(size_of(size) if (size := getattr(memory, part)) else "-" for part in PARTS.values()),
         f"{choice.micro_batch:,}",
         size_of(memory.communication) if memory.communication else "nothing",
         *host,

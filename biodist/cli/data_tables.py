@@ -98,7 +98,7 @@ def leak_table(leaks: Sequence[Leak]) -> Table:
     table = Table(title="in two files", title_justify="left")
     for name in ("file", "other file"):
         table.add_column(name)
-    for name in ("sentences or samples", "times", "times", "documents"):
+    for name in ("in both", "times", "times", "documents"):
         table.add_column(name, justify="right")
     for leak in leaks:
         numbers = (leak.sentences, *leak.occurrences, leak.documents)

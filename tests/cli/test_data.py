@@ -140,6 +140,24 @@ def test_leaks_between_files(tmp_path):
     assert "in two files" in run(tmp_path / "a.tsv", tmp_path / "b.tsv").stdout
 
 
+def test_leaks_between_files_of_pairs(tmp_path):
+    premises = [f"He has no pain {number}." for number in range(3)]
+    rows = [{"sentence1": premise, "sentence2": "He is well.", "gold_label": "neutral"} for premise in premises]
+    for name, some in (("train.jsonl", rows[:2]), ("test.jsonl", rows[1:])):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in some))
+    files = (tmp_path / "train.jsonl", tmp_path / "test.jsonl", "--format", "jsonl")
+    (leak,) = json.loads(run(*files, "--json").stdout)["leaks"]
+    assert (leak["sentences"], leak["occurrences"]) == (1, [1, 1])
+    assert "in two files" in run(*files).stdout
+
+
+def test_tagged_documents_without_a_sentence_are_counted(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("-DOCSTART-\tO\n\n-DOCSTART-\tO\n\na\tO\n\n-DOCSTART-\tO\n")
+    assert json.loads(run(path, "--json").stdout)["empty"] == 2
+    assert "3 (2 empty)" in run(path).stdout
+
+
 RECIPE = """\
 name: tiny
 task: ner

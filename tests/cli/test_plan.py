@@ -99,6 +99,10 @@ def test_a_plan_to_read(work: Path) -> None:
     ways = [line.split() for line in said.splitlines() if line.endswith(("  fits", "  does not fit"))]
     assert len(ways) == 12
     assert ["*", "zero2"] in [way[:2] for way in ways]
+    (head,) = [line for line in said.splitlines() if "sends a step" in line]
+    assert head.split("a process ")[1].split()[:5] == ["weights", "gradients", "optimizer", "activations", "buffers"]
+    for way in ways:
+        assert way.count("MB") + way.count("-") == 7, way  # a process, its five parts, what it sends
     assert (
         "the cheapest that fits: ddp; add distributed.strategy=ddp distributed.offload=none "
         "model.activation_checkpointing=false"

@@ -11,7 +11,7 @@ import pytest
 
 from biodist.data.iob import Reading, Source
 from biodist.data.leaks import DocumentNames, HeldOut, LeakCheck, document_key, leaks_as_json
-from biodist.data.records import Record
+from biodist.data.records import Record, TextRecord
 
 SHARED = os.environ.get("BIODIST_SHARED", "")
 SOURCES = sorted(Path(SHARED, "data").glob("ner*/*/SOURCE.md")) if SHARED else []
@@ -39,6 +39,19 @@ def test_two_files_share_what_agrees_in_letters_and_digits() -> None:
     (leak,) = check.leaks()
     assert (leak.files, leak.sentences, leak.occurrences, leak.documents) == (("a", "b"), 2, (3, 2), 0)
     assert leaks_as_json([leak]) == [{"files": ["a", "b"], "sentences": 2, "occurrences": [3, 2], "documents": 0}]
+
+
+def test_of_pairs_both_texts_are_compared() -> None:
+    check = LeakCheck()
+    for file, pairs in (
+        ("train", [("He has no pain.", "He is well."), ("He has no pain.", "He is ill.")]),
+        ("test", [("he has no pain", "He is well!"), ("He has no pain. He", "is well.")]),
+    ):
+        check.begin(file)
+        for pair in pairs:
+            check.add(TextRecord("1", "c", 1, pair, ("neutral",)))
+    (leak,) = check.leaks()
+    assert (leak.sentences, leak.occurrences) == (1, (1, 1))
 
 
 def test_files_that_share_nothing_have_no_leak() -> None:

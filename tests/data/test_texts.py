@@ -55,6 +55,33 @@ def read_back(folder: Path, content: str, format: str) -> list[tuple]:
     return [(*record.texts, *record.labels) for record in records(folder, content, format)]
 
 
+PIECES = (
+    '{"sentence1": "a", "sentence2": "b", "gold_label": "neutral"}', '{"sentence1": 1}', "[", "\t", ",", '"', '""',
+    '{"1": {"QUESTION": "q", ', '"CONTEXTS": ["c"], "final_decision": "yes"}}', "sentence1\tsentence2", "gold_label",
+    "sentence1,sentence2,gold_label\n", "a,b,neutral\n", "sentence1\tsentence2\tgold_label\n", "a\tb\tentailment\n",
+    "neutral", "-", "a b", "\r", "\n", "\n", "\n", "\ufeff", "\0",
+)  # fmt: skip
+TAKEN_FOR_ROWS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join).map(str.encode)
+
+
+@SETTINGS
+@given(content=st.one_of(st.binary(max_size=300), TAKEN_FOR_ROWS))
+@pytest.mark.parametrize("format", ["jsonl", "tsv", "csv", "pubmedqa"])
+def test_any_bytes_give_samples_or_a_user_error(tmp_path, content, format):
+    """And samples in are samples out, but for those that are counted as dropped."""
+    path = tmp_path / "file.txt"
+    path.write_bytes(content)
+    reading = TextReading(source(path, format, "classification" if format == "pubmedqa" else "nli"))
+    try:
+        found = list(reading)
+    except UserError as error:
+        assert error.problems
+    else:
+        report = reading.report
+        assert report.samples == len(found) == sum(report.classes.values())
+        assert len(found) + report.dropped > 0
+
+
 @SETTINGS
 @given(rows=ROWS, ascii_only=st.booleans())
 def test_json_lines(tmp_path, rows, ascii_only):
