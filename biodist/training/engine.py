@@ -22,6 +22,10 @@ from biodist.training.placement import Placement
 from biodist.training.zero_exchange import scatter_sums, share_weights, sum_at_owners, zero_exchange
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+UNSHARED = (
+    "the processes share no memory here, so zero3 gathers weights in each: more time and memory than planned (the two "
+    "largest layers and the embeddings a process)"
+)
 
 
 class Scorer(nn.Module):
@@ -46,12 +50,6 @@ class Scorer(nn.Module):
         ):
             logits: Tensor = self.model(**forward_kwargs(batch)).logits
         return logits.float()
-
-
-UNSHARED = (
-    "the processes share no memory here, so zero3 gathers weights in each: more time and memory than planned (the two "
-    "largest layers and the embeddings a process)"
-)
 
 
 @dataclass(frozen=True)
