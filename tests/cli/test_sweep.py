@@ -103,7 +103,8 @@ def story(terminal: Any, tools: Any) -> Story:
     first.process.communicate(timeout=60)
 
     second = sweep(terminal, "swept")
-    wait_for(tools, second, "reported", 1)
+    wait_for(tools, second, "driver", 2)
+    wait_for(tools, second, "reported", 1)  # by whichever of the two
     second.process.kill()
     second.process.communicate(timeout=60)
 
