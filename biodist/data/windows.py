@@ -37,6 +37,11 @@ class Window:
     words: NDArray[np.int32]
     second: int
 
+    @property
+    def owned(self) -> NDArray[np.int32]:
+        """The numbers of the words that this window owns, in order."""
+        return self.words[self.words >= 0]
+
 
 @dataclass(frozen=True)
 class Span:

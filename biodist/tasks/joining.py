@@ -18,11 +18,13 @@ from biodist.data.tags import OUTSIDE, iob2_mentions, parse_tag
 SAID = np.dtype([("tag", np.int16), ("score", np.float32)])  # of a word: its tag's number and probability
 
 
-def said_of(logits: Tensor) -> NDArray[np.void]:
-    """What the logits (words, tags) of one pass say of each word, as `SAID`."""
-    score, tag = logits.float().softmax(-1).max(-1)
+def said_of(logits: Tensor, tags: NDArray[np.int16]) -> NDArray[np.void]:
+    """As `SAID`: the tag of each word, and what the logits (words, tags) of one pass give it."""
     said = np.empty(len(logits), SAID)
-    said["tag"], said["score"] = tag.cpu().numpy(), score.cpu().numpy()
+    said["tag"] = tags
+    said["score"] = np.take_along_axis(logits.float().softmax(-1).cpu().numpy(), tags[:, None].astype(np.intp), -1)[
+        :, 0
+    ]
     return said
 
 

@@ -35,13 +35,15 @@ from biodist.data.store import SampleStore
 from biodist.tasks.joining import Joining, said_of
 from biodist.tasks.pretrained import build_head
 from biodist.tasks.protocol import IGNORED, Corpus, Entities
+from biodist.tasks.tag_paths import TagPaths
 
 Merge = Literal["marginal", "masked", "naive", "tagged"]
 OUTSIDE = 0  # the number of tag O
 
 
 class EntityTask:
-    """Token classification with BIO tags; a word's first piece carries its tag."""
+    """Token classification with BIO tags; a word's first piece carries its tag. What is said of a window are the
+    likeliest tags that make sense together (`biodist.tasks.tag_paths`)."""
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class EntityTask:
         self.merge = merge
         in_turn = tuple(tuple(view) for view in asked) not in ((), (self.types,))
         self._joining = Joining(self.tags, asked) if in_turn else None
+        self._paths = TagPaths(self.tags)
         self._within = tags_of_views(self.tags, self.views)
         self._tables: tuple[Tensor, Tensor] | None = None
 
@@ -86,11 +89,11 @@ class EntityTask:
             self._tables = (torch.from_numpy(tables[0]).to(device), torch.from_numpy(tables[1]).to(device))
         return self._tables
 
-    def predictions(self, logits: Tensor, labels: Tensor, targets: Sequence[int]) -> list[np.ndarray]:
+    def predictions(self, logits: Tensor, labels: Tensor, words: Sequence[NDArray[np.int32]]) -> list[np.ndarray]:
         """As `Task.predictions` says; with the probability of each tag (`SAID`) where types are asked for in turn."""
-        owned = logits.reshape(-1, logits.shape[-1])[labels.reshape(-1) != IGNORED]
-        array: np.ndarray = said_of(owned) if self._joining else owned.argmax(-1).to(torch.int16).cpu().numpy()
-        return np.split(array, np.cumsum(targets)[:-1])
+        owned = logits.reshape(-1, logits.shape[-1])[labels.reshape(-1) != IGNORED].float().cpu()
+        tags = self._paths.likeliest(owned.numpy(), words)
+        return np.split(said_of(owned, tags) if self._joining else tags, np.cumsum([len(own) for own in words])[:-1])
 
     def decode(self, store: SampleStore, predicted: Mapping[int, np.ndarray]) -> Entities:
         gold, said = [], []
@@ -126,7 +129,7 @@ class EntityTask:
         answers: list[np.ndarray] = []
         for number in range(int(store.first_window[sample]), int(store.first_window[sample + 1])):
             window = store.window(number)
-            owned = window.words[window.labels != IGNORED]
+            owned = window.owned
             if 0 in owned[:1]:
                 answers.append(np.full(int(store.words[sample]), -1, dtype=predicted[number].dtype))
             answers[-1][owned] = predicted[number]

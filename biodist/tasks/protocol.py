@@ -83,10 +83,10 @@ class Task(Protocol):
         classes), labels and weights as in `SequenceTargets`; a sequence of padding has IGNORED and weight 0.
         """
 
-    def predictions(self, logits: Tensor, labels: Tensor, targets: Sequence[int]) -> list[np.ndarray]:
-        """What the model says of each window, in the batch's order; ``targets`` counts those of each window.
+    def predictions(self, logits: Tensor, labels: Tensor, words: Sequence[NDArray[np.int32]]) -> list[np.ndarray]:
+        """What the model says of each window, in the batch's order; ``words`` are those that each window owns.
 
-        Of tokens: the tag number of each target, int16. Of sequences: the window's logits, fp32.
+        Of tokens: the tag number of each word, int16. Of sequences: the window's logits, fp32.
         """
 
     def decode(self, store: SampleStore, predicted: Mapping[int, np.ndarray]) -> Entities | Classes:

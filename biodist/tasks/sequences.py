@@ -40,7 +40,7 @@ class ClassTask:
         losses = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
         return (losses * weights).sum()
 
-    def predictions(self, logits: Tensor, labels: Tensor, targets: Sequence[int]) -> list[np.ndarray]:
+    def predictions(self, logits: Tensor, labels: Tensor, words: Sequence[NDArray[np.int32]]) -> list[np.ndarray]:
         return list(logits[labels != IGNORED].float().cpu().numpy())
 
     def decode(self, store: SampleStore, predicted: Mapping[int, np.ndarray]) -> Classes:
@@ -67,7 +67,7 @@ class ClassSetTask:
         losses = nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
         return (losses.mean(-1) * weights).sum()
 
-    def predictions(self, logits: Tensor, labels: Tensor, targets: Sequence[int]) -> list[np.ndarray]:
+    def predictions(self, logits: Tensor, labels: Tensor, words: Sequence[NDArray[np.int32]]) -> list[np.ndarray]:
         return list(logits[labels[:, 0] != IGNORED].float().cpu().numpy())
 
     def decode(self, store: SampleStore, predicted: Mapping[int, np.ndarray]) -> Classes:

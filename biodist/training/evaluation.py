@@ -52,7 +52,7 @@ def evaluate(
                 continue
             loss_sum += float(task.loss_sum(logits, batch.labels, batch.weights))
             numbers = batch.windows.tolist()
-            said = task.predictions(logits, batch.labels, store.targets[numbers].tolist())
+            said = task.predictions(logits, batch.labels, [store.window(window).owned for window in numbers])
             predicted.update(zip(numbers, said, strict=True))
     scorer.train()
     return _score(task, store, control, predicted, loss_sum)

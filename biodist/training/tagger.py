@@ -21,6 +21,7 @@ from biodist.plan.plan import Plan
 from biodist.run.folder import RunFolder
 from biodist.tasks.choice import task_of
 from biodist.tasks.joining import SAID, Joining, said_of
+from biodist.tasks.tag_paths import TagPaths
 from biodist.training.batch import collate
 from biodist.training.encoder import pad_id, use_planned_attention
 from biodist.training.engine import Scorer
@@ -51,6 +52,7 @@ class Tagger:
         self._scorer = Scorer(model, plan).to(device).eval()
         self._device = device
         self._pad_id, self._first_position = pad_id(run.model), position_offset(model)
+        self._paths = TagPaths(plan.data.labels)
         self._tags = [parse_tag(tag, "BI") or ("O", "") for tag in plan.data.labels]
         self._pieces = WordPieces(load_tokenizer(run.model))
         data, views = plan.recipe.data, views_of(plan.recipe)
@@ -65,8 +67,7 @@ class Tagger:
         answers = [np.zeros(len(record.tokens), SAID) for record in records for _ in range(passes)]
         for numbers in _batches(windows):
             for number, said in self._said(windows, numbers):
-                words = windows[number].words
-                answers[answer_of[number]][words[words >= 0]] = said
+                answers[answer_of[number]][windows[number].owned] = said
         return [self._sentence(answers[at : at + passes]) for at in range(0, len(answers), passes)]
 
     def _windows(self, records: Sequence[Record]) -> tuple[list[Window], list[int]]:
@@ -90,10 +91,10 @@ class Tagger:
         with torch.inference_mode():
             logits = self._scorer(batch)
             owned = logits.reshape(-1, logits.shape[-1])[batch.labels.reshape(-1) >= 0]
-            said = said_of(owned)
         order: list[int] = batch.windows.tolist()
-        ends = np.cumsum([int((windows[number].words >= 0).sum()) for number in order])[:-1]
-        return list(zip(order, np.split(said, ends), strict=True))
+        words = [windows[number].owned for number in order]
+        said = said_of(owned, self._paths.likeliest(owned.float().cpu().numpy(), words))
+        return list(zip(order, np.split(said, np.cumsum([len(own) for own in words])[:-1]), strict=True))
 
     def _sentence(self, answers: Sequence[NDArray[np.void]]) -> TaggedSentence:
         said = self._joining.joined(answers) if self._joining else answers[0]

@@ -108,8 +108,8 @@ def test_the_rules_catch_a_join_that_takes_other_views_types(asked: Any, answers
     assert broken_rules(Joining(TAGS, asked).joined, answers) == [fault]
 
 
-def test_what_a_pass_says_is_the_likeliest_tag_and_its_probability() -> None:
+def test_what_a_pass_says_of_a_word_is_its_tag_and_the_probability_of_it() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0], [2.0, 0.0, 0.0]])
-    found = said_of(logits)
-    assert found["tag"].tolist() == [1, 0]
-    assert found["score"] == pytest.approx(logits.softmax(-1).max(-1).values.numpy())
+    found = said_of(logits, np.array([1, 2], np.int16))
+    assert found["tag"].tolist() == [1, 2]
+    assert found["score"] == pytest.approx([float(logits.softmax(-1)[0, 1]), float(logits.softmax(-1)[1, 2])])

@@ -191,7 +191,7 @@ def test_logits_and_targets_are_in_the_rows_order(family: str) -> None:
     assert torch.equal(row.labels[real], padded.labels[row.windows])
     assert torch.equal(row.weights[real], padded.weights[row.windows])
     task = ClassTask("nli", CLASSES, "mean")
-    said = task.predictions(got, row.labels, [1] * len(lengths))
+    said = task.predictions(got, row.labels, [])
     assert np.array_equal(np.stack(said), got[real].numpy())
     exchanged = row.windows[[1, 0, *range(2, len(lengths))]]
     assert not torch.allclose(model(**forward_kwargs(padded)).logits[exchanged], expected, atol=1e-3)
@@ -207,7 +207,7 @@ def test_labels_of_sets_and_their_filler() -> None:
     logits = torch.randn(3, 3)
     task = ClassSetTask("classification", CLASSES, "mean")
     loss = task.loss_sum(logits, batch.labels, batch.weights)
-    assert len(task.predictions(logits, batch.labels, [1, 1])) == 2
+    assert len(task.predictions(logits, batch.labels, [])) == 2
     logits[2] += 5  # the filler counts nowhere
     assert task.loss_sum(logits, batch.labels, batch.weights) == loss
 
