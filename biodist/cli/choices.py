@@ -10,14 +10,8 @@ from biodist.plan.amounts import size_of
 if TYPE_CHECKING:
     from biodist.plan.plan import Choice, Plan
 
-PARTS = {
-    "weights": "parameters",
-    "gradients": "gradients",
-    "optimizer": "optimizer",
-    "activations": "activations",
-    "buffers": "buffers",
-}
-"""Of a process's memory, by what a person calls them; not all of it is there at one time."""
+PARTS = ("weights", "gradients", "optimizer", "activations", "buffers")
+"""Of a process's memory, what differs between the ways (`MemoryPlan.parts`)."""
 
 
 def choice_lines(plan: Plan) -> list[str]:
@@ -73,7 +67,7 @@ def _row(plan: Plan, choice: Choice) -> list[str]:
         "*" if is_chosen(plan, choice) else "",
         choice.name,
         size_of(memory.total),
-        *(size_of(size) if (size := getattr(memory, part)) else "-" for part in PARTS.values()),
+        *(size_of(size) if (size := memory.parts[part]) else "-" for part in PARTS),
         f"{choice.micro_batch:,}",
         size_of(memory.communication) if memory.communication else "nothing",
         *host,

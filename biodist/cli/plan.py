@@ -173,15 +173,7 @@ def _steps(plan: Plan) -> list[str]:
 
 def _memory(plan: Plan) -> list[str]:
     memory, machine = plan.memory, plan.machine
-    parts = {
-        "weights": memory.parameters,
-        "gradients": memory.gradients,
-        "optimizer": memory.optimizer,
-        "activations": memory.activations,
-        "buffers": memory.buffers,
-        "libraries": memory.process,
-        "saving": memory.saving,
-    }
+    parts = memory.parts
     once = " (not all at one time)" if sum(parts.values()) > memory.total else ""
     lines = [
         f"{size_of(memory.total)} of {machine.memory_gb_per_process:.1f} GB at its fullest"

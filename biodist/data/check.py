@@ -10,8 +10,8 @@ from biodist.data.formats.layers import one_layer
 from biodist.data.formats.reading import DocumentReading, DocumentReport
 from biodist.data.formats.source import DocumentSource
 from biodist.data.iob import Reading, ReadReport, Source
-from biodist.data.leaks import LeakCheck
-from biodist.data.records import Document, Record
+from biodist.data.leaks import LeakCheck, record_key
+from biodist.data.records import Document, Record, TextRecord
 from biodist.data.repetition import Repeats, Repetition
 from biodist.data.sentences import SentenceCounts, sentences
 from biodist.data.texts import TextReading, TextReport, TextSource
@@ -129,7 +129,7 @@ def check_file(source: Source, leaks: LeakCheck | None = None) -> CheckReport:
     problems: tuple[Problem, ...] = ()
     try:
         for record in reading:
-            _take_in(record, repetition, leaks)
+            _take_in(record, _tagging(record), repetition, leaks)
     except UserError as error:
         problems = error.problems
     return CheckReport(source, reading.report, repetition.repeats, problems)
@@ -143,9 +143,7 @@ def check_text_file(source: TextSource, leaks: LeakCheck | None = None) -> TextC
     problems: tuple[Problem, ...] = ()
     try:
         for record in reading:
-            repetition.add(record.line, [text.split() for text in record.texts], sorted(record.labels))
-            if leaks is not None:
-                leaks.add(record)
+            _take_in(record, sorted(record.labels), repetition, leaks)
     except UserError as error:
         problems = error.problems
     return TextCheckReport(source, reading.report, repetition.repeats, problems)
@@ -162,15 +160,19 @@ def check_documents(source: DocumentSource, leaks: LeakCheck | None = None) -> D
             layer = one_layer(document.mentions).mentions
             flat = Document(document.document, document.corpus, document.line, document.text, layer)
             for record in sentences(flat, made):
-                _take_in(record, repetition, leaks)
+                _take_in(record, _tagging(record), repetition, leaks)
     except UserError as error:
         problems = error.problems
     return DocumentCheckReport(source, reading.report, made, repetition.repeats, problems)
 
 
-def _take_in(record: Record, repetition: Repetition, leaks: LeakCheck | None) -> None:
-    entities = [(each.start, each.end, each.type) for each in record.entities]
-    # The token count too: the same letters cut otherwise have another row of tags.
-    repetition.add(record.line, [record.tokens], (len(record.tokens), entities))
+def _tagging(record: Record) -> object:
+    """How a sentence is labelled; the token count too: the same letters cut otherwise have another row of tags."""
+    return len(record.tokens), [(each.start, each.end, each.type) for each in record.entities]
+
+
+def _take_in(record: Record | TextRecord, labels: object, repetition: Repetition, leaks: LeakCheck | None) -> None:
+    key = record_key(record)
+    repetition.add(record.line, key, labels)
     if leaks is not None:
-        leaks.add(record)
+        leaks.add(record, key)

@@ -63,7 +63,7 @@ class HeldOut:
 
     def add(self, record: Record, document: str | None) -> None:
         """One sentence of validation or test; ``document`` as `DocumentNames` gives it."""
-        sentence = sample_key([record.tokens])
+        sentence = record_key(record)
         if sentence is not None:
             self._sentences.add(sentence)
         if document is not None:
@@ -71,7 +71,13 @@ class HeldOut:
 
     def has(self, record: Record, document: str | None) -> bool:
         """Whether a sentence of training is in validation or test, or its document is."""
-        return document in self._documents or sample_key([record.tokens]) in self._sentences
+        return document in self._documents or record_key(record) in self._sentences
+
+
+def record_key(record: Record | TextRecord) -> bytes | None:
+    """The `sample_key` of a sentence; of a sample of one text or two, all its texts together."""
+    texts = [record.tokens] if isinstance(record, Record) else [text.split() for text in record.texts]
+    return sample_key(texts)
 
 
 @dataclass(frozen=True)
@@ -109,14 +115,12 @@ class LeakCheck:
         """The sentences that come now are this file's; one that comes twice is two files."""
         self._files.append(_FileKeys(file))
 
-    def add(self, record: Record | TextRecord) -> None:
-        """One sentence, or one sample whose texts are compared together. Documents without a PubMed id are compared by
-        their names: the files are of one matter."""
+    def add(self, record: Record | TextRecord, key: bytes | None) -> None:
+        """One sentence or sample, and its `record_key`. Documents without a PubMed id are compared by their names: the
+        files are of one matter."""
         keys = self._files[-1]
-        texts = [record.tokens] if isinstance(record, Record) else [text.split() for text in record.texts]
-        sentence = sample_key(texts)
-        if sentence is not None:
-            keys.sentences.append(int.from_bytes(sentence[:8], "little"))
+        if key is not None:
+            keys.sentences.append(int.from_bytes(key[:8], "little"))
         document = keys.names.key(record.document, "")
         if document is not None:
             keys.documents.add(document)

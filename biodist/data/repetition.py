@@ -49,12 +49,9 @@ class Repetition:
         self._keys = array("Q")
         self._labelled = array("Q")  # line, then how it is labelled: 32 bits each
 
-    def add(self, line: int, words: Sequence[Sequence[str]], labels: object) -> None:
-        """One sample: where it begins, the words of each of its texts, and how it is labelled (by its `repr`).
-
-        A sample that `sample_key` gives no key is never a duplicate.
-        """
-        key = sample_key(words)
+    def add(self, line: int, key: bytes | None, labels: object) -> None:
+        """One sample: where it begins, its `sample_key`, and how it is labelled (by its `repr`). One without a key is
+        never a duplicate."""
         if key is None:
             return
         self._keys.append(int.from_bytes(key[:8], "little"))

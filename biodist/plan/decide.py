@@ -195,15 +195,6 @@ def _no_room(
     profile: Profile | None,
 ) -> str:
     """What it takes, and the cheapest way that fits."""
-    parts = {
-        "weights": memory.parameters,
-        "gradients": memory.gradients,
-        "optimizer": memory.optimizer,
-        "activations": memory.activations,
-        "buffers": memory.buffers,
-        "libraries": memory.process,
-        "saving": memory.saving,
-    }
     cheapest = next((choice for choice in choices if choice.fits), None)
     larger = "a larger machine" if profile is None else "more or larger nodes, or GPUs with more memory"
     windows = f"micro-batches of {count_of(micro_batch, 'window', 'windows')}"
@@ -215,7 +206,7 @@ def _no_room(
     processes = count_of(ground.where.world_size, "process", "processes")
     return (
         f"under {setting.name} on {processes}, with {windows}, a process takes {size_of(memory.total)} "
-        f"({', '.join(f'{name} {size_of(size)}' for name, size in parts.items() if size)}), but has "
+        f"({', '.join(f'{name} {size_of(size)}' for name, size in memory.parts.items() if size)}), but has "
         f"{size_of(ground.capacity)}: {advice}"
     )
 

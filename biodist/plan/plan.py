@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,6 +95,15 @@ class MemoryPlan(Section):
     )
     shared: int = 0  # the other processes' weights, where all read the same memory: resident here too, but there once
     communication: int = 0  # bytes that the process sends to others in one step; no part of its memory
+
+    @property
+    def parts(self) -> Mapping[str, int]:
+        """The parts by what a person calls them; not all of it is there at one time."""
+        return {
+            **{"weights": self.parameters, "gradients": self.gradients, "optimizer": self.optimizer},
+            **{"activations": self.activations, "buffers": self.buffers},
+            **{"libraries": self.process, "saving": self.saving},
+        }
 
     @property
     def beside_activations(self) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from biodist.data.iob import Reading, Source
-from biodist.data.leaks import DocumentNames, HeldOut, LeakCheck, document_key, leaks_as_json
+from biodist.data.leaks import DocumentNames, HeldOut, LeakCheck, document_key, leaks_as_json, record_key
 from biodist.data.records import Record, TextRecord
 
 SHARED = os.environ.get("BIODIST_SHARED", "")
@@ -20,6 +20,10 @@ LINE = re.compile(r"^- (\w+) & (\w+): (\d+) unique, (\d+) occurrences in \w+, (\
 
 def sentence(text: str, document: str = "1", corpus: str = "c") -> Record:
     return Record(document, corpus, 1, tuple(text.split(" ")), ())
+
+
+def take_in(check: LeakCheck, record: Record | TextRecord) -> None:
+    check.add(record, record_key(record))
 
 
 def test_two_files_share_what_agrees_in_letters_and_digits() -> None:
@@ -32,10 +36,10 @@ def test_two_files_share_what_agrees_in_letters_and_digits() -> None:
         "- - - - -",
         "four words are short",
     ):
-        check.add(sentence(text))
+        take_in(check, sentence(text))
     check.begin("b")
     for text in ("One two three 4 .", "+ + + + +", "four words are short", "Never ! said here at-all"):
-        check.add(sentence(text))
+        take_in(check, sentence(text))
     (leak,) = check.leaks()
     assert (leak.files, leak.sentences, leak.occurrences, leak.documents) == (("a", "b"), 2, (3, 2), 0)
     assert leaks_as_json([leak]) == [{"files": ["a", "b"], "sentences": 2, "occurrences": [3, 2], "documents": 0}]
@@ -49,7 +53,7 @@ def test_of_pairs_both_texts_are_compared() -> None:
     ):
         check.begin(file)
         for pair in pairs:
-            check.add(TextRecord("1", "c", 1, pair, ("neutral",)))
+            take_in(check, TextRecord("1", "c", 1, pair, ("neutral",)))
     (leak,) = check.leaks()
     assert (leak.sentences, leak.occurrences) == (1, (1, 1))
 
@@ -58,7 +62,7 @@ def test_files_that_share_nothing_have_no_leak() -> None:
     check = LeakCheck()
     for file, text in (("a", "one two three four five"), ("b", "one two three four six"), ("empty", "- -")):
         check.begin(file)
-        check.add(sentence(text))
+        take_in(check, sentence(text))
     assert check.leaks() == ()
 
 
@@ -67,7 +71,7 @@ def test_a_file_named_twice_is_two_files() -> None:
     check = LeakCheck()
     for _ in range(2):
         check.begin("a")
-        check.add(sentence("one two three four five", "99101"))
+        take_in(check, sentence("one two three four five", "99101"))
     (leak,) = check.leaks()
     assert (leak.files, leak.sentences, leak.occurrences, leak.documents) == (("a", "a"), 1, (1, 1), 1)
 
@@ -78,7 +82,7 @@ def test_memory_is_a_few_bytes_a_sentence() -> None:
     tracemalloc.start()
     check.begin("a")
     for number in range(sentences):
-        check.add(sentence(f"{number} two three four five"))
+        take_in(check, sentence(f"{number} two three four five"))
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert taken / sentences < 20
@@ -140,7 +144,7 @@ def test_counts_are_those_of_the_source(
     for split in (first, second):
         check.begin(split)
         for record in Reading(Source(folder / f"{split}.tsv")):
-            check.add(record)
+            take_in(check, record)
     found = check.leaks()
     said = (found[0].sentences, *found[0].occurrences) if found else (0, 0, 0)
     assert said == (int(unique), int(in_first), int(in_second))
