@@ -3,8 +3,9 @@
 usage: ner_f1.py --out FOLDER [--seeds 42 43 44] [--markdown FILE.md]
 
 all-MiniLM-L6-v2, 3 epochs, batch 16, learning rate 2e-4, 10 % warm-up, no weight decay, fp32, windows of 256 tokens.
-Scored are the last weights, as the peer scores its own: no epoch is chosen by devel. A run folder a seed; the same
-command goes on with what is unfinished and only reads what is finished.
+Scored are the last weights, as the peer scores its own: no epoch is chosen by devel. The peer takes each word's
+likeliest tag, biodist the likeliest tags that make sense together. A run folder a seed; the same command goes on with
+what is unfinished and only reads what is finished.
 """
 
 from __future__ import annotations

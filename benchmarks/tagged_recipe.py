@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from biodist.errors import Problem, UserError
 from biodist.run.durable import write_text
 
 SPLITS = {"train": "train", "validation": "devel", "test": "test"}  # what a recipe and what the corpora call them
@@ -23,7 +24,8 @@ class Setting:
     epochs: int
     learning_rate: float
     max_steps: int | None  # in place of epochs
-    augment: float | None  # share of the training mentions that are exchanged for others of the corpus
+    augment: float | None  # share of the training mentions that are exchanged for others
+    names: Path | None  # the file that those come from, in place of the corpus
     precision: str  # bf16 only where the processor computes in it: elsewhere it is many times slower than fp32
 
 
@@ -35,13 +37,24 @@ def add_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--augment", type=float, metavar="SHARE", help="of the mentions, exchanged for others in copies"
     )
+    parser.add_argument("--names", type=Path, metavar="FILE", help="table or OBO of such others; those of the corpus")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
 
 
 def setting_of(given: argparse.Namespace) -> Setting:
-    """What the options say."""
+    """What the options say. Raises UserError."""
+    if given.names and not given.augment:
+        raise UserError(
+            Problem("--names", "no mention is exchanged without --augment", "give it a share: --augment 0.5")
+        )
     return Setting(
-        given.model.absolute(), given.epochs, given.learning_rate, given.max_steps, given.augment, given.precision
+        encoder=given.model.absolute(),
+        epochs=given.epochs,
+        learning_rate=given.learning_rate,
+        max_steps=given.max_steps,
+        augment=given.augment,
+        names=given.names and given.names.absolute(),
+        precision=given.precision,
     )
 
 
@@ -61,7 +74,7 @@ def write_recipe(
         "data": {
             **{"max_length": 256, "stride": 32, "labels": list(labels)},
             **({"merge": merge} if merge else {}),
-            **({"augment": {"share": setting.augment}} if setting.augment else {}),
+            **({"augment": _augment(setting)} if setting.augment else {}),
             **splits,
         },
         "train": {
@@ -75,3 +88,7 @@ def write_recipe(
     path = out / f"{name}.yaml"
     write_text(path, yaml.safe_dump(recipe, sort_keys=False))
     return path
+
+
+def _augment(setting: Setting) -> dict[str, Any]:
+    return {"share": setting.augment, **({"source": str(setting.names)} if setting.names else {})}
