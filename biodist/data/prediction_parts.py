@@ -20,7 +20,7 @@ from biodist.data.tags import PREFIXES
 from biodist.errors import Problem, UserError
 from biodist.run.durable import write_json, write_text
 
-VERSION = 2  # of what a part says
+VERSION = 3  # of what a part says
 JOB = "job.json"
 
 

@@ -151,6 +151,11 @@ def _text(study: Study, group: Group, subject: Subject) -> Iterator[str]:
     for table in breakdowns(alone.best, _split(subject)):
         yield f"### {table.title.capitalize()}"
         yield table.markdown()
+    if _pipeline(subject) == "token-classification":
+        yield (
+            "Scored is the likeliest sequence of tags in which every I- continues a mention. The highest logit of each "
+            "word alone is another one where it makes no such sequence."
+        )
     if (epochs := epochs_table(subject)) is not None:
         yield "## Training"
         yield epochs.markdown()

@@ -19,12 +19,10 @@ SAID = np.dtype([("tag", np.int16), ("score", np.float32)])  # of a word: its ta
 
 
 def said_of(logits: Tensor, tags: NDArray[np.int16]) -> NDArray[np.void]:
-    """As `SAID`: the tag of each word, and what the logits (words, tags) of one pass give it."""
+    """As `SAID`: the tag of each word, and the probability that its logits (words, tags) give it."""
     said = np.empty(len(logits), SAID)
     said["tag"] = tags
-    said["score"] = np.take_along_axis(logits.float().softmax(-1).cpu().numpy(), tags[:, None].astype(np.intp), -1)[
-        :, 0
-    ]
+    said["score"] = logits.softmax(-1).numpy()[np.arange(len(tags)), tags]
     return said
 
 

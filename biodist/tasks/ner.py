@@ -14,7 +14,7 @@ tagged      of the tag; the window names the types it is for   all tags
 ==========  =================================================  ==============================
 
 marginal is the likelihood of a partial annotation, summed over what it leaves open, token by token (Tsuboi et al.,
-COLING 2008, for chains; here the tags of a sentence are independent given its text).
+COLING 2008, for chains; to the loss the tags of a sentence are independent given its text).
 
 tagged may ask for its types in turn (`biodist.config.corpora.asked_views`): a sample's windows are then those of one
 pass behind those of another, and what is said in them is joined (`biodist.tasks.joining`).
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification, PretrainedConfig, PreTrainedModel
 
 from biodist.data.store import SampleStore
-from biodist.tasks.joining import Joining, said_of
+from biodist.tasks.joining import SAID, Joining, said_of
 from biodist.tasks.pretrained import build_head
 from biodist.tasks.protocol import IGNORED, Corpus, Entities
 from biodist.tasks.tag_paths import TagPaths
@@ -90,10 +90,9 @@ class EntityTask:
         return self._tables
 
     def predictions(self, logits: Tensor, labels: Tensor, words: Sequence[NDArray[np.int32]]) -> list[np.ndarray]:
-        """As `Task.predictions` says; with the probability of each tag (`SAID`) where types are asked for in turn."""
         owned = logits.reshape(-1, logits.shape[-1])[labels.reshape(-1) != IGNORED].float().cpu()
-        tags = self._paths.likeliest(owned.numpy(), words)
-        return np.split(said_of(owned, tags) if self._joining else tags, np.cumsum([len(own) for own in words])[:-1])
+        said = said_of(owned, self._paths.likeliest(owned.numpy(), words))
+        return np.split(said, np.cumsum([len(own) for own in words])[:-1])
 
     def decode(self, store: SampleStore, predicted: Mapping[int, np.ndarray]) -> Entities:
         gold, said = [], []
@@ -117,11 +116,9 @@ class EntityTask:
     def words(self, store: SampleStore, sample: int, predicted: Mapping[int, np.ndarray]) -> np.ndarray:
         """One tag a word of a sample, put together from its windows, and from its passes where there are several."""
         answers = self._answers(store, sample, predicted)
-        if self._joining is None:
-            return answers[0]
         # An index that was made before types were asked for in turn holds one pass, on all of them.
-        joined = self._joining.joined(answers) if len(answers) == self._joining.passes else answers[0]
-        tags: np.ndarray = joined["tag"]
+        in_turn = self._joining is not None and len(answers) == self._joining.passes
+        tags: np.ndarray = (self._joining.joined(answers) if self._joining and in_turn else answers[0])["tag"]
         return tags
 
     def _answers(self, store: SampleStore, sample: int, predicted: Mapping[int, np.ndarray]) -> list[np.ndarray]:
@@ -131,9 +128,9 @@ class EntityTask:
             window = store.window(number)
             owned = window.owned
             if 0 in owned[:1]:
-                answers.append(np.full(int(store.words[sample]), -1, dtype=predicted[number].dtype))
+                answers.append(np.full(int(store.words[sample]), -1, SAID))
             answers[-1][owned] = predicted[number]
-        if any(((said["tag"] if self._joining else said) < 0).any() for said in answers):
+        if any((said["tag"] < 0).any() for said in answers):
             raise AssertionError(f"{store.sample_id(sample)}: a word without a prediction")
         return answers
 

@@ -86,7 +86,8 @@ class Task(Protocol):
     def predictions(self, logits: Tensor, labels: Tensor, words: Sequence[NDArray[np.int32]]) -> list[np.ndarray]:
         """What the model says of each window, in the batch's order; ``words`` are those that each window owns.
 
-        Of tokens: the tag number of each word, int16. Of sequences: the window's logits, fp32.
+        Of tokens: tag number and probability of each word (`biodist.tasks.joining.SAID`). Of sequences: the window's
+        logits, fp32.
         """
 
     def decode(self, store: SampleStore, predicted: Mapping[int, np.ndarray]) -> Entities | Classes:

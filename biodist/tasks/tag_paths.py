@@ -1,7 +1,7 @@
 """The tags of a sequence of words: the likeliest of those that make sense together.
 
-Each word's own likeliest tag may continue a mention that nothing began (`O I-Species`): a fragment that no annotation
-could have. Where that happens, the sequence of the highest summed score is taken out of those in which every I- follows
+Each word's own likeliest tag may continue a mention that nothing began (`O I-Species`), which no annotation has. Where
+that happens, the sequence of the highest summed score is taken out of those in which every I- follows
 a B- or I- of its type (Viterbi, IEEE Trans. Inf. Theory 13, 1967). Where it does not, the words' own tags are that
 sequence already. Nothing is learnt for it, and a model is exported as it is.
 """
@@ -17,7 +17,7 @@ from biodist.data.tags import parse_tag
 
 
 class TagPaths:
-    """Sequences over IOB2 ``tags`` (each type's B- and I-, and O)."""
+    """Sequences over IOB2 ``tags``: O, and of one type or several both B- and I-."""
 
     def __init__(self, tags: Sequence[str]):
         parsed = [parse_tag(tag, "BI") for tag in tags]

@@ -20,8 +20,7 @@ from biodist.data.windows import Window, WordPieces
 from biodist.plan.plan import Plan
 from biodist.run.folder import RunFolder
 from biodist.tasks.choice import task_of
-from biodist.tasks.joining import SAID, Joining, said_of
-from biodist.tasks.tag_paths import TagPaths
+from biodist.tasks.joining import SAID, Joining
 from biodist.training.batch import collate
 from biodist.training.encoder import pad_id, use_planned_attention
 from biodist.training.engine import Scorer
@@ -47,12 +46,12 @@ class Tagger:
         plan = Plan.model_validate_json(run.attempts()[-1].plan.read_text(encoding="utf-8"))
         self._plan = plan = _on(plan, device)
         config = AutoConfig.from_pretrained(run.model, local_files_only=True)
-        model = task_of(plan).build(config, str(run.model))
+        self._task = task_of(plan)
+        model = self._task.build(config, str(run.model))
         use_planned_attention(model, plan)
         self._scorer = Scorer(model, plan).to(device).eval()
         self._device = device
         self._pad_id, self._first_position = pad_id(run.model), position_offset(model)
-        self._paths = TagPaths(plan.data.labels)
         self._tags = [parse_tag(tag, "BI") or ("O", "") for tag in plan.data.labels]
         self._pieces = WordPieces(load_tokenizer(run.model))
         data, views = plan.recipe.data, views_of(plan.recipe)
@@ -90,11 +89,9 @@ class Tagger:
         batch = batch.to(self._device)
         with torch.inference_mode():
             logits = self._scorer(batch)
-            owned = logits.reshape(-1, logits.shape[-1])[batch.labels.reshape(-1) >= 0]
         order: list[int] = batch.windows.tolist()
-        words = [windows[number].owned for number in order]
-        said = said_of(owned, self._paths.likeliest(owned.float().cpu().numpy(), words))
-        return list(zip(order, np.split(said, np.cumsum([len(own) for own in words])[:-1]), strict=True))
+        said = self._task.predictions(logits, batch.labels, [windows[number].owned for number in order])
+        return list(zip(order, said, strict=True))
 
     def _sentence(self, answers: Sequence[NDArray[np.void]]) -> TaggedSentence:
         said = self._joining.joined(answers) if self._joining else answers[0]

@@ -33,7 +33,9 @@ def test_page_json_and_card_of_a_finished_run(
     page = tmp_path / "report.html"
     said = terminal.run("report", "ddp-2", "--out", str(page), "--card")
     assert said.code == 0, said.text
-    text = page.read_text() + (made.run / "model" / "README.md").read_text() + said.text
+    card = (made.run / "model" / "README.md").read_text()
+    assert "every I- continues a mention" in card, "whoever takes the exported model must know what was scored"
+    text = page.read_text() + card + said.text
     corpus = terminal.folder / "train.tsv"
     assert of_corpus(text, corpus, tools.MARKER) == []
     assert of_corpus(text + sentences(corpus)[7], corpus, tools.MARKER), "the search finds nothing at all"

@@ -166,7 +166,7 @@ def store(tmp_path: Path) -> SampleStore:
 def test_a_corpus_is_scored_on_its_own_types(store: SampleStore) -> None:
     names = ["B-Gene", "O", "B-Disease", "I-Disease"]
     said = [TAGS.index(name) for name in names]
-    predicted = dict(enumerate(np.array(tags, np.int16) for tags in (said, said, said[:1])))
+    predicted = dict(enumerate(np.array([(tag, 0.5) for tag in tags], SAID) for tags in (said, said, said[:1])))
     entities = EntityTask(TAGS, (("Disease",), ("Gene",)), "marginal").decode(store, predicted)
     assert [(corpus.name, corpus.samples, corpus.types) for corpus in entities.corpora] == [
         ("d", range(1), ("Disease",)),
@@ -230,6 +230,31 @@ def test_an_index_of_one_pass_on_all_types_is_scored_as_it_was(store: SampleStor
     views = (("Disease",), ("Gene",))
     entities = EntityTask(TAGS, views, "tagged", views).decode(store, dict(enumerate((said, said, said[:1]))))
     assert entities.predicted == entities.gold
+
+
+def test_every_window_of_a_batch_gets_tags_that_make_sense(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second lies in the middle of its sentence and may go on with a mention; the first and third may not."""
+    names = {"O": "O", "D": "B-Disease", "d": "I-Disease", "G": "B-Gene", "g": "I-Gene"}
+    own, second = "OdgOgG", "ODGOGO"  # each word's likeliest tag, and the one behind it
+    scores = torch.full((1, 2 * len(own), len(TAGS)), -9.0)
+    for word, (best, other) in enumerate(zip(own, second, strict=True)):
+        scores[0, 2 * word, TAGS.index(names[other])] = 0.5
+        scores[0, 2 * word, TAGS.index(names[best])] = 1.0
+    labels = torch.tensor([[0, IGNORED] * len(own)])
+    windows = [np.array(words, np.int32) for words in ([0, 1], [4, 5], [0, 1])]
+
+    def said() -> tuple[list[str], list[np.ndarray]]:
+        found = EntityTask(TAGS).predictions(scores.to(torch.bfloat16), labels, windows)
+        letters = {TAGS.index(name): letter for letter, name in names.items()}
+        return ["".join(letters[tag] for tag in each["tag"]) for each in found], found
+
+    tags, found = said()
+    assert tags == ["OD", "gO", "GG"]
+    chances = scores[0, ::2].softmax(-1)
+    expected = [float(chances[word, TAGS.index(names[tag])]) for word, tag in enumerate("ODgOGG")]
+    assert np.concatenate(found)["score"] == pytest.approx(expected, abs=1e-6)
+    monkeypatch.setattr(TagPaths, "likeliest", lambda self, scores, words: scores.argmax(-1).astype(np.int16))
+    assert said()[0] == ["Od", "gO", "gG"], "each word's own tag"
 
 
 def test_no_loss_counts_a_pass_on_types_that_a_corpus_does_not_annotate(in_turn: SampleStore) -> None:
