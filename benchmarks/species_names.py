@@ -1,4 +1,4 @@
-"""A table of names of species for `data.augment.source`, drawn from the NCBI Taxonomy (public domain).
+"""A table of names of species for `data.augment.sources`, drawn from the NCBI Taxonomy (public domain).
 
 usage: species_names.py --out FILE.tsv [--each 400] [--seed 0]
 

@@ -25,7 +25,7 @@ class Setting:
     learning_rate: float
     max_steps: int | None  # in place of epochs
     augment: float | None  # share of the training mentions that are exchanged for others
-    names: Path | None  # the file that those come from, in place of the corpus
+    names: Path | None  # the file that half of those come from; the others are the corpus's
     precision: str  # bf16 only where the processor computes in it: elsewhere it is many times slower than fp32
 
 
@@ -37,7 +37,7 @@ def add_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--augment", type=float, metavar="SHARE", help="of the mentions, exchanged for others in copies"
     )
-    parser.add_argument("--names", type=Path, metavar="FILE", help="table or OBO of such others; those of the corpus")
+    parser.add_argument("--names", type=Path, metavar="FILE", help="table or OBO of half of them; all of the corpus")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
 
 
@@ -91,4 +91,4 @@ def write_recipe(
 
 
 def _augment(setting: Setting) -> dict[str, Any]:
-    return {"share": setting.augment, **({"source": str(setting.names)} if setting.names else {})}
+    return {"share": setting.augment, "sources": ["corpus", *([str(setting.names)] if setting.names else [])]}

@@ -24,8 +24,10 @@ def located(recipe: Recipe) -> Recipe:
     model, augment = recipe.model, recipe.data.augment
     if model.name is not None and is_folder(folder := absolute(model.name)):
         model = model.model_copy(update={"name": str(folder)})
-    if augment is not None and augment.source != "corpus":
-        augment = augment.model_copy(update={"source": str(absolute(augment.source))})
+    if augment is not None and augment.files:
+        named = {number: str(absolute(source)) for number, source in augment.files}
+        sources = tuple(named.get(number, source) for number, source in enumerate(augment.sources))
+        augment = augment.model_copy(update={"sources": sources})
     data = recipe.data.model_copy(update={**splits, "augment": augment})
     return recipe.model_copy(update={"data": data, "model": model})
 
@@ -71,9 +73,10 @@ def missing_files(recipe: Recipe) -> Iterator[Finding]:
             do = "give the file's path" if Path(entry.path).is_absolute() else f"paths start at {Path.cwd()}"
             yield Finding(((*key, "path"),), fault, do)
     augment = recipe.data.augment
-    if augment is not None and augment.source != "corpus" and (fault := _fault(absolute(augment.source))):
-        do = "give the file's path, or corpus for the training files"
-        yield Finding((("data", "augment", "source"), ("data", "augment")), fault, do)
+    for number, source in augment.files if augment is not None else ():
+        if fault := _fault(absolute(source)):
+            do = "give the file's path, or corpus for the training files"
+            yield Finding((("data", "augment", "sources", number), ("data", "augment")), fault, do)
     name = recipe.model.name
     if name is None or recipe.model.init == "scratch":
         return

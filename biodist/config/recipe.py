@@ -15,6 +15,7 @@ TaskName = Literal["ner", "nli", "classification", "qa", "relation"]
 CorpusFormat = Literal[
     "iob", "iob2", "iobes", "conll", "brat", "pubtator", "bioc", "jsonl", "tsv", "csv", "pubmedqa", "bigbio"
 ]
+CORPUS = "corpus"  # of `Augment.sources`: the names of the training files
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Moment = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -152,15 +153,20 @@ class Augment(Section):
     share: float = Field(
         gt=0, le=1, description="Share of the training mentions that are exchanged; their sentences get a copy."
     )
-    source: str = Field(
-        "corpus",
+    sources: tuple[str, ...] = Field(
+        ("corpus",),
         min_length=1,
-        description="Where names come from: corpus (the training files), an OBO file, or a TSV of types and names.",
+        description="Where names come from, equally often: corpus (training files), OBO files, TSVs of type and name.",
     )
     map: dict[str, str] = Field(
-        default_factory=dict, description="Types of the file's names, by prefix of an OBO id or first column of a TSV."
+        default_factory=dict, description="Types of the files' names, by prefix of an OBO id or first column of a TSV."
     )
     seed: int = Field(42, ge=0, lt=2**32, description="Seed of which sentences, and which names.")
+
+    @property
+    def files(self) -> tuple[tuple[int, str], ...]:
+        """The sources that are files, with their places in the list."""
+        return tuple((number, source) for number, source in enumerate(self.sources) if source != CORPUS)
 
 
 class DataSection(Section):

@@ -9,7 +9,7 @@ from itertools import chain
 
 from biodist.config.corpora import annotated_types, entries, has_pairs
 from biodist.config.document import KeyPath
-from biodist.config.findings import Finding
+from biodist.config.findings import Finding, shown_value
 from biodist.config.recipe import Recipe
 from biodist.config.span_rules import broken_span_rules
 from biodist.config.text_rules import NO_MAJORITY, broken_text_rules
@@ -200,9 +200,13 @@ def _augmentation(recipe: Recipe) -> Iterator[Finding]:
     if recipe.task != "ner":
         yield Finding((about, ("task",)), f"exchanges mentions, but task {recipe.task} has none", "remove it")
         return
-    if augment.map and augment.source == "corpus":
-        what = "names types of a file's names, but data.augment.source is corpus"
-        yield Finding(((*about, "map"), (*about, "source")), what, "remove it, or name a file")
+    if augment.map and not augment.files:
+        what = "names types of a file's names, but data.augment.sources is corpus"
+        yield Finding(((*about, "map"), (*about, "sources")), what, "remove it, or name a file")
+    for number, source in enumerate(augment.sources):
+        if source in augment.sources[:number]:
+            what = f"{shown_value(source)} is there twice, and each source is drawn from as often"
+            yield Finding(((*about, "sources", number), about), what, "name it once")
     for source, name in augment.map.items():
         if labels and name not in labels:
             close = difflib.get_close_matches(name, labels, n=1)

@@ -31,11 +31,15 @@ class NamesOfType:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Exchanges mentions. ``share`` of them are drawn, 0 to 1; a sentence with a drawn one gets a copy."""
+    """Exchanges mentions. ``share`` of them are drawn, 0 to 1; a sentence with a drawn one gets a copy.
+
+    ``names`` by type, of each source: those that know the type are drawn from equally often, however many names they
+    have.
+    """
 
     share: float
     seed: int
-    names: Mapping[str, NamesOfType]
+    names: tuple[Mapping[str, NamesOfType], ...]
 
     def copies(self, records: Iterable[Record]) -> Iterator[Record]:
         """The copies of one corpus's sentences, in their order."""
@@ -68,15 +72,22 @@ class Augmentation:
 
     def _drawn(self, own: tuple[str, ...], kind: str, key: str) -> tuple[str, ...] | None:
         """Another name of the type; None where the mention is not drawn, or there is no other."""
-        if kind not in self.names or _fraction(f"{key}\0drawn") >= self.share:
+        sources = [names[kind] for names in self.names if kind in names]
+        if not sources or _fraction(f"{key}\0drawn") >= self.share:
             return None
-        choices = self.names[kind].like(own)
-        first = int(_fraction(key) * len(choices))
-        for step in range(min(2, len(choices))):  # names are different: of two at most one is the mention itself
-            words = tuple(choices[(first + step) % len(choices)].split(" "))
-            if words != own:
-                return words
-        return None
+        first = int(_fraction(f"{key}\0source") * len(sources))
+        others = (_other(source.like(own), own, _fraction(key)) for source in (*sources[first:], *sources[:first]))
+        return next((words for words in others if words is not None), None)
+
+
+def _other(choices: tuple[Name, ...], own: tuple[str, ...], drawn: float) -> tuple[str, ...] | None:
+    """The drawn one of a source's names, or where that is the mention itself the next one."""
+    first = int(drawn * len(choices))
+    for step in range(min(2, len(choices))):  # names are different: of two at most one is the mention itself
+        words = tuple(choices[(first + step) % len(choices)].split(" "))
+        if words != own:
+            return words
+    return None
 
 
 def corpus_names(records: Iterable[Record]) -> dict[str, list[Name]]:

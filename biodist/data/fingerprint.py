@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from biodist.config.corpora import TEXT_TASKS, annotated_types, has_pairs, is_hub_id, views_of
-from biodist.config.recipe import CorpusEntry, Recipe
+from biodist.config.recipe import CORPUS, CorpusEntry, Recipe
 from biodist.data.formats.source import ANNOTATED, DocumentSource, Hub
 from biodist.data.iob import Format, Source
 from biodist.data.sentences import RULES
@@ -169,19 +169,19 @@ def _of_merging(recipe: Recipe) -> dict[str, object]:
     if data.leaks == "keep":
         facts["leaks"] = data.leaks
     if data.augment is not None:
-        facts["augment"] = {**data.augment.model_dump(), "source": _names_digest(data.augment.source)}
+        facts["augment"] = {**data.augment.model_dump(), "sources": [*map(_names_digest, data.augment.sources)]}
     return facts
 
 
 def _names_digest(source: str) -> str:
     """SHA-256 of the file of names; the training files are in the facts already."""
-    if source == "corpus":
+    if source == CORPUS:
         return source
     try:
         return file_digest(Path(source).expanduser())
     except OSError as error:
         reason = "cannot be read: " + (error.strerror or type(error).__name__)
-        raise UserError(Problem(source, reason, "check the path in data.augment.source and its rights")) from error
+        raise UserError(Problem(source, reason, "check the path in data.augment.sources and its rights")) from error
 
 
 def _of_texts(recipe: Recipe) -> dict[str, object]:

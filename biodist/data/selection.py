@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from biodist.config.recipe import CorpusEntry, Recipe
+from biodist.config.recipe import CORPUS, CorpusEntry, Recipe
 from biodist.data.augment import Augmentation, by_number, corpus_names
 from biodist.data.leaks import DocumentNames, HeldOut
 from biodist.data.names import read_names
@@ -42,11 +42,13 @@ class Selection:
     def _read_names(self) -> Augmentation:
         data = self._recipe.data
         assert data.augment is not None
-        if data.augment.source == "corpus":
-            names = corpus_names(self._training())
-        else:
-            names = read_names(Path(data.augment.source).expanduser(), data.labels, data.augment.map)
-        return Augmentation(data.augment.share, data.augment.seed, by_number(names))
+        names = [
+            corpus_names(self._training())
+            if source == CORPUS
+            else read_names(Path(source).expanduser(), data.labels, data.augment.map)
+            for source in data.augment.sources
+        ]
+        return Augmentation(data.augment.share, data.augment.seed, tuple(map(by_number, names)))
 
     def _training(self) -> Iterator[Record]:
         """Every training sentence. Broken files are passed over: they are reported when they are read for samples."""

@@ -161,9 +161,17 @@ def test_missing_keys_are_placed_in_their_section(folder: Path) -> None:
             "override model.after=x: is given beside model.",
         ),
         (["data.augment={share: 2}"], "override data.augment={share: 2}"),
-        (["data.augment={share: 0.5, source: none.obo}"], "override data.augment={share: 0.5, source: none.obo}"),
+        (
+            ["data.augment={share: 0.5, sources: [none.obo]}"],
+            "override data.augment={share: 0.5, sources: [none.obo]} data.augment.sources.0: there is no file",
+        ),
+        (
+            ["data.augment={share: 0.5}", "data.augment.sources=[corpus, corpus]"],
+            "override data.augment.sources=[corpus, corpus] data.augment.sources.1: corpus is there twice",
+        ),
+        (["data.augment={share: 0.5}", "data.augment.sources=[]"], "override data.augment.sources=[]: must be a list"),
         (["data.augment={share: 0.5, map: {A: Gene}}"], "override data.augment={share: 0.5, map: {A: Gene}}"),
-        (["data.augment={share: 1, source: other.tsv, map: {A: Gen}}"], "override data.augment={share: 1, source"),
+        (["data.augment={share: 1, sources: [other.tsv], map: {A: Gen}}"], "override data.augment={share: 1, sources"),
         (["name=../x"], "override name=../x: must be text, of at most 100, matching"),
     ],
 )

@@ -21,7 +21,7 @@ def record(text: str, *entities: tuple[int, int, str], number: int = 1) -> Recor
 
 
 def copies(*records: Record, share: float = 1.0, seed: int = 1, names: dict[str, list[str]] = NAMES) -> list[Record]:
-    return list(Augmentation(share, seed, by_number(names)).copies(records))
+    return list(Augmentation(share, seed, (by_number(names),)).copies(records))
 
 
 def test_a_mention_becomes_another_name_of_its_type_and_number() -> None:
@@ -75,6 +75,27 @@ def test_the_share_of_sentences_and_the_seed() -> None:
     assert half != copies(*given, share=0.5, seed=2)
     assert all(copy.entities[0].end - copy.entities[0].start and copy.tokens[0] != "fever" for copy in half)
     assert copies(record("nothing here at all")) == []
+
+
+def test_sources_are_drawn_from_equally_often_however_many_names_they_have() -> None:
+    few, many = {"Disease": ["ague"]}, {"Disease": [f"name{number}" for number in range(500)], "Gene": ["TP53"]}
+    given = [
+        record(f"fever number {number} in BRCA1", (0, 1, "Disease"), (4, 5, "Gene"), number=number)
+        for number in range(2000)
+    ]
+    sources = (by_number(few), by_number(many))
+    found = list(Augmentation(1.0, 1, sources).copies(given))
+    drawn = [copy.tokens[0].lower() for copy in found]
+    assert 900 < drawn.count("ague") < 1100 and len(set(drawn)) > 400
+    assert {copy.tokens[4] for copy in found} == {"TP53"}, "a source that does not know the type is passed over"
+    united = {"Disease": [*few["Disease"], *many["Disease"]]}
+    assert [copy.tokens[0] for copy in copies(*given, names=united)].count("ague") < 20, "all names in one source"
+
+
+def test_where_a_source_has_no_other_name_the_next_is_drawn_from() -> None:
+    sources = (by_number({"Disease": ["fever"]}), by_number({"Disease": ["ague"]}))
+    given = [record(f"a fever {number}", (1, 2, "Disease"), number=number) for number in range(50)]
+    assert {copy.tokens[1] for copy in Augmentation(1.0, 1, sources).copies(given)} == {"ague"}
 
 
 def test_a_name_with_no_other_stays_and_makes_no_copy() -> None:

@@ -84,7 +84,7 @@ def test_nothing_left_to_train_on_is_said(tmp_path: Path) -> None:
 
 def test_copies_come_behind_a_file_s_own_samples(tmp_path: Path) -> None:
     (tmp_path / "names.tsv").write_text("DISO\tred fever\nGene\tTP53\n")
-    augment = {"share": 1.0, "source": str(tmp_path / "names.tsv"), "map": {"DISO": "Disease"}}
+    augment = {"share": 1.0, "sources": [str(tmp_path / "names.tsv")], "map": {"DISO": "Disease"}}
     index = index_of(tmp_path, augment=augment)
     train = index.splits["train"]
     assert (train.samples, train.augmented, train.leaked) == (5 + 3, 3, 2)  # g has no mention
@@ -100,7 +100,7 @@ def test_copies_come_behind_a_file_s_own_samples(tmp_path: Path) -> None:
 def test_a_broken_file_of_names_is_refused(tmp_path: Path) -> None:
     (tmp_path / "names.tsv").write_text("Disease\tred fever\nDiseases\tx\nno name\n")
     with pytest.raises(UserError) as caught:
-        index_of(tmp_path, augment={"share": 1.0, "source": str(tmp_path / "names.tsv")})
+        index_of(tmp_path, augment={"share": 1.0, "sources": [str(tmp_path / "names.tsv")]})
     assert [str(problem) for problem in caught.value.problems] == [
         f"{tmp_path}/names.tsv:2: column 1: entity type that is not declared (nearest declared: Disease; rename it "
         "with data.augment.map)",
