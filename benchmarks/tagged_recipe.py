@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from biodist.config.recipe import CORPUS
 from biodist.errors import Problem, UserError
 from biodist.run.durable import write_text
 
@@ -25,7 +26,7 @@ class Setting:
     learning_rate: float
     max_steps: int | None  # in place of epochs
     augment: float | None  # share of the training mentions that are exchanged for others
-    names: Path | None  # the file that half of those come from; the others are the corpus's
+    names: tuple[str, ...]  # where those come from: corpus, files
     precision: str  # bf16 only where the processor computes in it: elsewhere it is many times slower than fp32
 
 
@@ -37,7 +38,7 @@ def add_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--augment", type=float, metavar="SHARE", help="of the mentions, exchanged for others in copies"
     )
-    parser.add_argument("--names", type=Path, metavar="FILE", help="table or OBO of half of them; all of the corpus")
+    parser.add_argument("--names", nargs="+", metavar="SOURCE", help="of them: corpus (default), tables, OBO files")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
 
 
@@ -53,7 +54,7 @@ def setting_of(given: argparse.Namespace) -> Setting:
         learning_rate=given.learning_rate,
         max_steps=given.max_steps,
         augment=given.augment,
-        names=given.names and given.names.absolute(),
+        names=tuple(one if one == CORPUS else str(Path(one).absolute()) for one in given.names or [CORPUS]),
         precision=given.precision,
     )
 
@@ -74,7 +75,7 @@ def write_recipe(
         "data": {
             **{"max_length": 256, "stride": 32, "labels": list(labels)},
             **({"merge": merge} if merge else {}),
-            **({"augment": _augment(setting)} if setting.augment else {}),
+            **({"augment": {"share": setting.augment, "sources": [*setting.names]}} if setting.augment else {}),
             **splits,
         },
         "train": {
@@ -88,7 +89,3 @@ def write_recipe(
     path = out / f"{name}.yaml"
     write_text(path, yaml.safe_dump(recipe, sort_keys=False))
     return path
-
-
-def _augment(setting: Setting) -> dict[str, Any]:
-    return {"share": setting.augment, "sources": ["corpus", *([str(setting.names)] if setting.names else [])]}
