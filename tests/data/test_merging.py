@@ -84,7 +84,8 @@ def test_nothing_left_to_train_on_is_said(tmp_path: Path) -> None:
 
 def test_copies_come_behind_a_file_s_own_samples(tmp_path: Path) -> None:
     (tmp_path / "names.tsv").write_text("DISO\tred fever\nGene\tTP53\n")
-    augment = {"share": 1.0, "sources": [str(tmp_path / "names.tsv")], "map": {"DISO": "Disease"}}
+    sources = [str(tmp_path / "names.tsv")]
+    augment = {"share": 1.0, "sources": sources, "map": {"DISO": "Disease"}}
     index = index_of(tmp_path, augment=augment)
     train = index.splits["train"]
     assert (train.samples, train.augmented, train.leaked) == (5 + 3, 3, 2)  # g has no mention
@@ -94,7 +95,11 @@ def test_copies_come_behind_a_file_s_own_samples(tmp_path: Path) -> None:
     assert "data.augment: 3 copies with exchanged mentions added to train" in index_notices(index)
     assert index.splits["test"].augmented == 0
     (tmp_path / "names.tsv").write_text("DISO\tblue fever\nGene\tTP53\n")
-    assert index_of(tmp_path, augment=augment).fingerprint != index.fingerprint
+    changed = index_of(tmp_path, augment=augment)
+    both = index_of(tmp_path, augment={**augment, "sources": ["corpus", *sources]})
+    assert len({index.fingerprint, changed.fingerprint, both.fingerprint}) == 3
+    # The corpus has no other name of a disease than the mention itself: the file's takes its place.
+    assert both.splits["train"].augmented == 3
 
 
 def test_a_broken_file_of_names_is_refused(tmp_path: Path) -> None:
