@@ -21,11 +21,13 @@ quickstart: venv
 ## make venv         the environment alone: exact versions, then `.venv/bin/biodist`
 venv: $(INSTALLED)
 
-# torch is asked for by its exact version first: a range may bring gigabytes of another build.
+# torch is asked for by its exact version first: a range may bring gigabytes of another build. seqeval is published as a
+# source that an older pip builds in a way which fails since setuptools_scm 10.3.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "biodist needs Python 3.11 or newer; name one: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --no-deps $$(grep '^seqeval==' constraints.txt)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@echo "compiling what DeepSpeed runs on a CPU, once (about two minutes)"
 	@DS_ACCELERATOR=cpu PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m biodist.training.extensions || \
