@@ -26,8 +26,6 @@ import zstandard  # type: ignore[import-not-found]
 SPECIES = 23  # the package's number of that rank (taxoniq.Rank)
 DIVISIONS = (0, 1, 2, 4, 5, 6, 10)  # of GenBank, as NCBI's division.dmp numbers them: no viruses, phages, environments
 BINOMIAL = re.compile(r"[A-Z][a-z]+ (?!bacterium|archaeon|symbiont|endosymbiont)[a-z]{3,}")  # others are no species
-
-
 COMMON = re.compile(r"[A-Za-z' -]+")
 
 
