@@ -55,7 +55,7 @@ def _problems(folder: RunFolder, wanted: list[str]) -> list[Problem]:
 
 def _splits(folder: RunFolder) -> list[str]:
     """The splits that a run has and that are scored."""
-    from biodist.plan.plan import Plan
+    from biodist.plan.plan import read_plan
 
-    plan = Plan.model_validate_json(folder.attempts()[-1].plan.read_text(encoding="utf-8"))
+    plan = read_plan(folder.attempts()[-1].plan)
     return [split for split in ("validation", "test") if split in plan.data.splits]

@@ -93,14 +93,14 @@ def predict(
 
 def _finished(path: Path) -> RunFolder:
     """The run, found fit to predict without torch. Raises UserError."""
-    from biodist.plan.plan import Plan
+    from biodist.plan.plan import read_plan
 
     run = named_run(path)
     if not run.model.is_dir() or not run.attempts():
         raise UserError(
             Problem(str(path), "has no model yet (no model folder)", "run `biodist train` on it to its end")
         )
-    task = Plan.model_validate_json(run.attempts()[-1].plan.read_text(encoding="utf-8")).recipe.task
+    task = read_plan(run.attempts()[-1].plan).recipe.task
     if task != "ner":
         what = f"is a run of task {task}, which finds no entities"
         raise UserError(Problem(str(path), what, "`biodist evaluate` scores it"))

@@ -230,4 +230,5 @@ def read_plan(path: Path) -> Plan:
     except ValidationError as error:
         places = (".".join(map(str, found["loc"])) or "the file" for found in error.errors(include_url=False))
         what = f"is not a plan of this version of biodist; wrong: {', '.join(dict.fromkeys(places))}"
-        raise UserError(Problem(str(path), what, "start the run again: a new attempt writes a new plan")) from None
+        do = "use the biodist that wrote it (provenance.json), or start the run again: a new attempt writes a new plan"
+        raise UserError(Problem(str(path), what, do)) from None

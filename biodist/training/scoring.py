@@ -10,7 +10,7 @@ from transformers import AutoConfig
 
 from biodist.data.store import SampleStore
 from biodist.errors import RunFailed
-from biodist.plan.plan import Plan
+from biodist.plan.plan import read_plan
 from biodist.run.folder import RunFolder
 from biodist.tasks.choice import task_of
 from biodist.training.encoder import collator_of, use_planned_attention
@@ -27,7 +27,7 @@ def score_run(run: RunFolder, splits: Sequence[str]) -> dict[str, dict[str, Any]
     Raises:
         RunFailed: the run's tokenised data is gone.
     """
-    plan = Plan.model_validate_json(run.attempts()[-1].plan.read_text(encoding="utf-8"))
+    plan = read_plan(run.attempts()[-1].plan)
     task = task_of(plan)
     config = AutoConfig.from_pretrained(run.model, local_files_only=True)
     model = task.build(config, str(run.model))

@@ -17,7 +17,7 @@ from biodist.data.tags import iob2_mentions, parse_tag
 from biodist.data.tokenizer import load_tokenizer
 from biodist.data.views import passes_of
 from biodist.data.windows import Window, WordPieces
-from biodist.plan.plan import Plan
+from biodist.plan.plan import Plan, read_plan
 from biodist.run.folder import RunFolder
 from biodist.tasks.choice import task_of
 from biodist.tasks.joining import SAID, Joining
@@ -43,7 +43,7 @@ class Tagger:
     turn, as in validation."""
 
     def __init__(self, run: RunFolder, device: str):
-        plan = Plan.model_validate_json(run.attempts()[-1].plan.read_text(encoding="utf-8"))
+        plan = read_plan(run.attempts()[-1].plan)
         self._plan = plan = _on(plan, device)
         config = AutoConfig.from_pretrained(run.model, local_files_only=True)
         self._task = task_of(plan)

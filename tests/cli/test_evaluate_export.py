@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,21 @@ def test_evaluate_names_the_splits_there_are(terminal: Any, finished: Path) -> N
     said = terminal.run("evaluate", finished.name, "nowhere", "--split", "train", "--split", "dev")
     assert said.code == 2 and said.err.count("this run has: validation, test") == 2 and "nowhere" in said.err
     assert "3 problems" in said.err and said.out == ""
+
+
+def test_a_plan_of_another_version_is_said(terminal: Any, finished: Path) -> None:
+    """Of evaluate and predict alike: no traceback, and where to look."""
+    other = terminal.folder / "of-another-version"
+    shutil.copytree(finished, other)
+    (plan,) = other.glob("attempts/*/plan.json")
+    written = json.loads(plan.read_text())
+    written["recipe"]["data"]["streaming"] = True
+    plan.write_text(json.dumps(written))
+    for command in (["evaluate", other.name], ["predict", other.name, "train.tsv"]):
+        said = terminal.run(*command)
+        assert said.code == 2 and "Traceback" not in said.text
+        assert "plan.json: is not a plan of this version of biodist; wrong: recipe.data.streaming" in said.err
+        assert "use the biodist that wrote it (provenance.json), or start the run again" in said.err
 
 
 def logits(folder: Path) -> Any:
