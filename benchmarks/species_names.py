@@ -36,7 +36,7 @@ def names_of_species(kind: str, shape: re.Pattern[str]) -> Iterator[tuple[int, s
     places = marisa_trie.RecordTrie("I").mmap(str(folder / f"{kind}.marisa"))
     names = zstandard.decompress((folder / f"{kind}.zstd").read_bytes())
     for taxon in sorted(places.keys(), key=int):
-        _, rank, division, _ = taxa[taxon][0] if taxon in taxa else (0, 0, 0, 0)
+        _, rank, division, _ = taxa[taxon][0]
         begin = places[taxon][0][0]
         name = names[begin : names.index(b"\n", begin)].decode()
         if rank == SPECIES and shape.fullmatch(name):

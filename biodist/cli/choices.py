@@ -61,13 +61,13 @@ def _offloads(plan: Plan) -> bool:
 
 
 def _row(plan: Plan, choice: Choice) -> list[str]:
-    memory = choice.memory
+    memory, parts = choice.memory, choice.memory.parts
     host = [size_of(memory.host) if memory.host else "-"] if _offloads(plan) else []
     return [
         "*" if is_chosen(plan, choice) else "",
         choice.name,
         size_of(memory.total),
-        *(size_of(size) if (size := memory.parts[part]) else "-" for part in PARTS),
+        *(size_of(parts[part]) if parts[part] else "-" for part in PARTS),
         f"{choice.micro_batch:,}",
         size_of(memory.communication) if memory.communication else "nothing",
         *host,

@@ -11,7 +11,7 @@ from pathlib import Path
 from biodist.config.corpora import SPLITS, entries, is_hub_id
 from biodist.config.document import KeyPath
 from biodist.config.findings import Finding, shown_value
-from biodist.config.recipe import CorpusEntry, Recipe
+from biodist.config.recipe import CORPUS, CorpusEntry, Recipe
 
 FOLDERS = ("brat", "bigbio")  # formats whose corpus may be a folder
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -24,9 +24,8 @@ def located(recipe: Recipe) -> Recipe:
     model, augment = recipe.model, recipe.data.augment
     if model.name is not None and is_folder(folder := absolute(model.name)):
         model = model.model_copy(update={"name": str(folder)})
-    if augment is not None and augment.files:
-        named = {number: str(absolute(source)) for number, source in augment.files}
-        sources = tuple(named.get(number, source) for number, source in enumerate(augment.sources))
+    if augment is not None:
+        sources = tuple(source if source == CORPUS else str(absolute(source)) for source in augment.sources)
         augment = augment.model_copy(update={"sources": sources})
     data = recipe.data.model_copy(update={**splits, "augment": augment})
     return recipe.model_copy(update={"data": data, "model": model})

@@ -154,7 +154,7 @@ class Augment(Section):
         gt=0, le=1, description="Share of the training mentions that are exchanged; their sentences get a copy."
     )
     sources: tuple[str, ...] = Field(
-        ("corpus",),
+        (CORPUS,),
         min_length=1,
         description="Where names come from, equally often: corpus (training files), OBO files, TSVs of type and name.",
     )

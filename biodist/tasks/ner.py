@@ -115,11 +115,15 @@ class EntityTask:
 
     def words(self, store: SampleStore, sample: int, predicted: Mapping[int, np.ndarray]) -> np.ndarray:
         """One tag a word of a sample, put together from its windows, and from its passes where there are several."""
-        answers = self._answers(store, sample, predicted)
-        # An index that was made before types were asked for in turn holds one pass, on all of them.
-        in_turn = self._joining is not None and len(answers) == self._joining.passes
-        tags: np.ndarray = (self._joining.joined(answers) if self._joining and in_turn else answers[0])["tag"]
+        tags: np.ndarray = self.joined(self._answers(store, sample, predicted))["tag"]
         return tags
+
+    def joined(self, answers: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
+        """One answer of a sentence out of one a pass, all `SAID` by word."""
+        # An index that was made before types were asked for in turn holds one pass, on all of them.
+        if self._joining is None or len(answers) != self._joining.passes:
+            return answers[0]
+        return self._joining.joined(answers)
 
     def _answers(self, store: SampleStore, sample: int, predicted: Mapping[int, np.ndarray]) -> list[np.ndarray]:
         """What each pass says of the words of a sample: it begins with the window that has the first word."""

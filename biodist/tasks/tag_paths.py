@@ -1,9 +1,9 @@
 """The tags of a sequence of words: the likeliest of those that make sense together.
 
 Each word's own likeliest tag may continue a mention that nothing began (`O I-Species`), which no annotation has. Where
-that happens, the sequence of the highest summed score is taken out of those in which every I- follows
-a B- or I- of its type (Viterbi, IEEE Trans. Inf. Theory 13, 1967). Where it does not, the words' own tags are that
-sequence already. Nothing is learnt for it, and a model is exported as it is.
+that happens, the sequence of the highest summed score is taken out of those in which every I- follows a B- or I- of its
+type (Viterbi, IEEE Trans. Inf. Theory 13, 1967). Where it does not, the words' own tags are that sequence already.
+Nothing is learnt for it, and a model is exported as it is.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoConfig
 
-from biodist.config.corpora import asked_views, views_of
+from biodist.config.corpora import views_of
 from biodist.data.records import Entity, Record
 from biodist.data.tags import iob2_mentions, parse_tag
 from biodist.data.tokenizer import load_tokenizer
@@ -20,7 +20,8 @@ from biodist.data.windows import Window, WordPieces
 from biodist.plan.plan import Plan, read_plan
 from biodist.run.folder import RunFolder
 from biodist.tasks.choice import task_of
-from biodist.tasks.joining import SAID, Joining
+from biodist.tasks.joining import SAID
+from biodist.tasks.ner import EntityTask
 from biodist.training.batch import collate
 from biodist.training.encoder import pad_id, use_planned_attention
 from biodist.training.engine import Scorer
@@ -46,7 +47,9 @@ class Tagger:
         plan = read_plan(run.attempts()[-1].plan)
         self._plan = plan = _on(plan, device)
         config = AutoConfig.from_pretrained(run.model, local_files_only=True)
-        self._task = task_of(plan)
+        task = task_of(plan)
+        assert isinstance(task, EntityTask)
+        self._task = task
         model = self._task.build(config, str(run.model))
         use_planned_attention(model, plan)
         self._scorer = Scorer(model, plan).to(device).eval()
@@ -56,8 +59,6 @@ class Tagger:
         self._pieces = WordPieces(load_tokenizer(run.model))
         data, views = plan.recipe.data, views_of(plan.recipe)
         self._passes = passes_of(data.train[0], data, views, self._pieces, training=False)
-        asked = asked_views(data)
-        self._joining = None if asked == (data.labels,) else Joining(plan.data.labels, asked)
 
     def tag(self, records: Sequence[Record]) -> list[TaggedSentence]:
         """The mentions of each sentence, in order; long ones are cut into windows as in training."""
@@ -94,7 +95,7 @@ class Tagger:
         return list(zip(order, said, strict=True))
 
     def _sentence(self, answers: Sequence[NDArray[np.void]]) -> TaggedSentence:
-        said = self._joining.joined(answers) if self._joining else answers[0]
+        said = self._task.joined(answers)
         scores: NDArray[np.float32] = said["score"]
         found = iob2_mentions([self._tags[tag] for tag in said["tag"]])
         means = tuple(float(scores[each.start : each.end].mean()) for each in found.entities)
