@@ -13,7 +13,7 @@ import pytest
 from biodist.data import views
 from biodist.data.iob import Reading, Source
 from biodist.run.folder import RunFolder
-from biodist.training import tagger
+from biodist.tasks import choice
 from biodist.training.tagger import Tagger
 
 pytestmark = pytest.mark.timeout(400)
@@ -139,7 +139,7 @@ def test_types_that_no_corpus_annotates_together_are_asked_for_in_turn(
     # The sabotage: one marker for all types.
     in_turn = scored(desk.folder, gold)
     assert in_turn == pytest.approx({kind: test["types"][kind]["f1"] for kind in in_turn})
-    for module in (views, tagger):
+    for module in (views, choice):
         monkeypatch.setattr(module, "asked_views", lambda data: (data.labels,))
     at_once = scored(desk.folder, gold)
     assert min(at_once.values()) < 0.3 and sum(at_once.values()) < sum(in_turn.values()) - 0.5
